@@ -1,6 +1,9 @@
 package base
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // The sentinels that cross the network. They live here so that internal/rpc
 // can map each to a gRPC code and a reason, once, in both directions; packages
@@ -50,3 +53,31 @@ var (
 	// ErrUnimplemented: not offered by this server.
 	ErrUnimplemented = errors.New("not implemented")
 )
+
+// LeaderError is ErrNotLeader with the address of the leader where the replica
+// knows it ("" else).
+type LeaderError struct{ Leader string }
+
+func (e *LeaderError) Error() string {
+	if e.Leader == "" {
+		return ErrNotLeader.Error()
+	}
+	return ErrNotLeader.Error() + "; the leader is at " + e.Leader
+}
+
+// Is makes errors.Is(err, ErrNotLeader) hold.
+func (e *LeaderError) Is(target error) bool { return target == ErrNotLeader }
+
+// OverloadError is ErrOverloaded with the time after which a retry is welcome
+// and what there is too much of.
+type OverloadError struct {
+	After  time.Duration
+	Reason string
+}
+
+func (e *OverloadError) Error() string {
+	return ErrOverloaded.Error() + ": " + e.Reason + "; retry after " + e.After.String()
+}
+
+// Is makes errors.Is(err, ErrOverloaded) hold.
+func (e *OverloadError) Is(target error) bool { return target == ErrOverloaded }
