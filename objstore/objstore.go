@@ -1,8 +1,9 @@
 // Package objstore is the contract TabletDB has with its bucket: a flat
 // namespace of immutable-by-convention objects, with strong read-after-write
 // and list-after-write consistency and an atomic, durable create-if-absent.
-// The implementations are in mem, local and s3; retry, limit and faulty are
-// decorators; objstoretest holds the conformance suite and the start-up probe.
+// The implementations are in mem, local and s3; retry, limit, measure and faulty
+// are decorators; objstoretest holds the conformance suite, probe the check every
+// process makes at start-up, and openstore turns a URL into a store.
 package objstore
 
 import (
@@ -28,7 +29,8 @@ var (
 	ErrDenied = errors.New("object store denies access")
 )
 
-// MaxKeyLen is the longest key every implementation accepts, in bytes.
+// MaxKeyLen is the longest key every implementation accepts, in bytes. CheckKey
+// has the other rules for keys.
 const MaxKeyLen = 512
 
 // Info describes one object.
