@@ -36,12 +36,15 @@ func CheckKey(key string) error {
 }
 
 // CheckPrefix is CheckKey for the prefix of a listing, which may be empty and
-// may end anywhere in a key.
+// may end anywhere in a key, but not after a part's first dots.
 func CheckPrefix(prefix string) error {
 	if err := checkText(prefix); err != nil {
 		return err
 	}
-	dir, _ := SplitDir(prefix)
+	dir, rest := SplitDir(prefix)
+	if rest == "." || rest == ".." { // MinIO looks for paths in prefixes too
+		return fmt.Errorf("%w: prefix %q ends in a part that is %q", base.ErrInvalid, prefix, rest)
+	}
 	if dir == "" {
 		return nil
 	}

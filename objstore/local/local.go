@@ -33,7 +33,7 @@ import (
 const staleAfter = time.Hour
 
 // Store implements objstore.Store and objstore.Streamer. It holds no open files
-// and starts no goroutines between calls, so it needs no Close.
+// and starts no goroutines between calls.
 type Store struct {
 	root string
 	dirs dirs
@@ -87,6 +87,9 @@ func prepare(root string) error {
 
 // Root returns the directory of the store, as an absolute path.
 func (s *Store) Root() string { return s.root }
+
+// Close does nothing: there is nothing to free.
+func (s *Store) Close() error { return nil }
 
 // Put implements objstore.Store.
 func (s *Store) Put(ctx context.Context, key string, data []byte) error {

@@ -16,8 +16,8 @@ import (
 	"github.com/tabletdb/tabletdb/objstore"
 )
 
-// Store implements objstore.Store. It starts no goroutine and needs no Close;
-// listings are snapshots. The zero Store is not usable: call New.
+// Store implements objstore.Store. It starts no goroutine; listings are
+// snapshots. The zero Store is not usable: call New.
 type Store struct {
 	mu struct {
 		sync.RWMutex
@@ -38,6 +38,9 @@ func New() *Store {
 	s.mu.objects = btree.NewG(32, func(a, b object) bool { return a.key < b.key })
 	return s
 }
+
+// Close does nothing: the objects stay until the store is garbage.
+func (s *Store) Close() error { return nil }
 
 // Size returns how many objects the store holds, and how many bytes.
 func (s *Store) Size() (objects int, bytes int64) {

@@ -91,3 +91,17 @@ func wantKeys(t *testing.T, s objstore.Store, prefix, startAfter string, want ..
 		t.Errorf("List(%q, %q) = %q, want %q", prefix, startAfter, got, want)
 	}
 }
+
+// Clear deletes all objects of s, at the end of a test on a shared bucket; ctx
+// may be done already.
+func Clear(t testing.TB, ctx context.Context, s objstore.Store) {
+	t.Helper()
+	ctx = context.WithoutCancel(ctx)
+	keys, err := list(ctx, s, "", "")
+	if err == nil {
+		err = s.Delete(ctx, keys...)
+	}
+	if err != nil {
+		t.Errorf("clear the store: %v", err)
+	}
+}

@@ -42,7 +42,7 @@ func testListOrder(t *testing.T, s objstore.Store) {
 	putAll(t, s, keys)
 	slices.Sort(keys)
 	wantKeys(t, s, "", "", keys...)
-	for _, prefix := range []string{"%", "%2", "%2e/", ".", "a", "b/", "b/c", "b/.", "e\u0301", "wal/ab/1-2/0"} {
+	for _, prefix := range []string{"%", "%2", "%2e/", ".h", "a", "b/", "b/c", "b/.h", "e\u0301", "wal/ab/1-2/0"} {
 		wantKeys(t, s, prefix, "", slices.DeleteFunc(slices.Clone(keys), func(k string) bool {
 			return !strings.HasPrefix(k, prefix)
 		})...)

@@ -191,7 +191,7 @@ func testBadArguments(t *testing.T, s objstore.Store) {
 	must(t, s.Put(ctx, "k", []byte("v")))
 	_, err := s.GetRange(ctx, "k", 0, -1)
 	wantErr(t, err, base.ErrInvalid)
-	for _, prefix := range []string{"\xff", "a\x00", "../", "a//", "/"} {
+	for _, prefix := range []string{"\xff", "a\x00", "../", "a//", "/", ".", "a/.."} {
 		_, err := list(ctx, s, prefix, "")
 		wantErr(t, err, base.ErrInvalid)
 	}
