@@ -3,11 +3,14 @@ package rpc
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -158,4 +161,27 @@ func kindOf(s *status.Status, reason, leader string, after time.Duration) error 
 		return base.ErrUnimplemented
 	}
 	return nil
+}
+
+// StatusBytes returns the wire form (google.rpc.Status) of what ToStatus makes
+// of err.
+func StatusBytes(err error) []byte {
+	b, merr := proto.Marshal(status.Convert(ToStatus(err)).Proto())
+	if merr != nil { // the message holds invalid UTF-8
+		b, _ = proto.Marshal(&spb.Status{Code: int32(status.Code(ToStatus(err))), Message: strconv.QuoteToASCII(err.Error())})
+	}
+	return b
+}
+
+// FromStatusBytes is FromStatus for the wire form of a google.rpc.Status; OK is
+// nil.
+func FromStatusBytes(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	s := &spb.Status{}
+	if err := proto.Unmarshal(b, s); err != nil {
+		return status.Error(codes.Internal, "malformed status: "+err.Error())
+	}
+	return FromStatus(status.ErrorProto(s))
 }
