@@ -59,7 +59,7 @@ func (l *link) AwaitEnd(ctx context.Context) error {
 		if err := l.c.reach(ctx); err != nil {
 			return err
 		}
-		changed := l.c.s.store.Changed()
+		changed := l.c.s.store.TouchedNext()
 		if _, dead := l.c.s.store.SessionState(l.id); dead {
 			// The partition may have begun while this waited.
 			return l.c.reach(ctx)
@@ -119,7 +119,7 @@ func (c *Client) TryLock(ctx context.Context, s lockservice.Session, name string
 func (c *Client) Lock(ctx context.Context, s lockservice.Session, name string, o lockservice.LockOptions) (lockservice.Sequencer, error) {
 	want := &state.Acquire{Session: s.ID(), Name: name, Shared: o.Shared}
 	for {
-		changed := c.s.store.Changed()
+		changed := c.s.store.TouchedNext()
 		if c.s.store.View().Free(want) {
 			q, err := c.TryLock(ctx, s, name, o)
 			if !errors.Is(err, state.ErrLocked) {

@@ -15,8 +15,11 @@ type Store struct {
 		m *Machine
 		// view is the picture of m, or nil after a change.
 		view *View
-		// changed is closed at the next change, if anybody waits for it.
+		// changed is closed at the next change, touched at the next change of
+		// a session or lock, if anybody waits for it.
 		changed chan struct{}
+		touched chan struct{}
+		seen    uint64 // m.touched when touched was made
 	}
 }
 
@@ -50,6 +53,10 @@ func (s *Store) signalLocked() {
 	if s.mu.changed != nil {
 		close(s.mu.changed)
 		s.mu.changed = nil
+	}
+	if s.mu.touched != nil && s.mu.m.touched != s.mu.seen {
+		close(s.mu.touched)
+		s.mu.touched = nil
 	}
 }
 
@@ -110,6 +117,17 @@ func (s *Store) Changed() <-chan struct{} {
 		s.mu.changed = make(chan struct{})
 	}
 	return s.mu.changed
+}
+
+// TouchedNext is Changed for sessions and locks only.
+func (s *Store) TouchedNext() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.touched == nil {
+		s.mu.touched = make(chan struct{})
+		s.mu.seen = s.mu.m.touched
+	}
+	return s.mu.touched
 }
 
 // Events returns the events of whole revisions after from on keys in
