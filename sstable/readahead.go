@@ -1,0 +1,150 @@
+package sstable
+
+import (
+	"context"
+
+	"github.com/tabletdb/tabletdb/sstable/block"
+)
+
+const (
+	firstReadahead = 64 << 10
+	// sequentialLoads is how many blocks in a row are fetched alone before the
+	// read-ahead begins.
+	sequentialLoads = 2
+)
+
+// readahead fetches ranges of blocks for one iterator: the one it is in, and
+// the one after that, by a goroutine.
+type readahead struct {
+	run  int    // blocks fetched in sequence, up to here
+	next uint64 // where the last block ended
+	size int    // of the next range
+
+	off     uint64 // of data
+	data    []byte // the current range
+	pending *fetch // the range after it
+
+	after cursor // the first block that no range holds yet
+	more  bool   // there is one, below the upper bound
+}
+
+// fetch is a range on its way.
+type fetch struct {
+	off, n uint64
+	cancel context.CancelFunc
+	done   chan struct{} // closed when data and err are set
+	data   []byte
+	err    error
+}
+
+// skip notes that block h was cached.
+func (a *readahead) skip(h block.Handle) {
+	if h.Offset != a.next {
+		a.run = 0
+	}
+	a.next = h.End()
+}
+
+// frame returns block c, with its trailer, out of a range; nil: the caller
+// fetches it alone. The bytes are not checked.
+func (a *readahead) frame(i *Iter, c cursor, h block.Handle) ([]byte, error) {
+	sequential := h.Offset == a.next
+	a.next = h.End()
+	if f := a.cut(h); f != nil {
+		return f, nil
+	}
+	if p := a.pending; p != nil && p.off <= h.Offset && h.End() <= p.off+p.n {
+		<-p.done
+		p.cancel()
+		a.pending = nil
+		if p.err != nil {
+			return nil, p.err
+		}
+		a.off, a.data = p.off, p.data
+		a.start(i)
+		return a.cut(h), nil
+	}
+	a.stop()
+	if !sequential {
+		a.run = 0
+	}
+	if a.run == 0 {
+		a.size = firstReadahead
+		if i.o.Eager {
+			a.size = i.o.Readahead
+		}
+	}
+	if a.run++; a.run <= sequentialLoads && !i.o.Eager {
+		return nil, nil
+	}
+	return a.restart(i, c, h)
+}
+
+// restart fetches a range that begins with block c, and the one after it
+// meanwhile.
+func (a *readahead) restart(i *Iter, c cursor, h block.Handle) ([]byte, error) {
+	a.after, a.more = c, true
+	n := a.extend(i)
+	a.start(i)
+	data, err := i.r.src.ReadAt(i.ctx, int64(h.Offset), int64(n))
+	if err != nil {
+		return nil, err
+	}
+	a.off, a.data = h.Offset, data
+	return a.cut(h), nil
+}
+
+// cut returns block h out of the current range, or nil.
+func (a *readahead) cut(h block.Handle) []byte {
+	if h.Offset < a.off || h.End() > a.off+uint64(len(a.data)) {
+		return nil
+	}
+	return a.data[h.Offset-a.off : h.End()-a.off]
+}
+
+// extend returns the length of the next range: blocks from a.after on, at least
+// one, that are not past the upper bound. It moves a.after behind them and
+// doubles the size of the range after.
+func (a *readahead) extend(i *Iter) uint64 {
+	x := &i.r.index
+	begin := x.handle(a.after).Offset
+	size := uint64(min(a.size, i.o.Readahead))
+	n := uint64(0)
+	for a.more {
+		end := x.handle(a.after).End() - begin
+		if n > 0 && end > size {
+			break
+		}
+		n = end
+		a.after, a.more = x.next(a.after)
+		a.more = a.more && !i.past(a.after)
+	}
+	a.size = min(2*a.size, i.o.Readahead)
+	return n
+}
+
+// start begins to fetch the range after the current one, if there is one.
+func (a *readahead) start(i *Iter) {
+	if !a.more {
+		return
+	}
+	ctx, cancel := context.WithCancel(i.ctx)
+	p := &fetch{off: i.r.index.handle(a.after).Offset, cancel: cancel, done: make(chan struct{})}
+	p.n = a.extend(i)
+	a.pending = p
+	src := i.r.src
+	go func() {
+		defer close(p.done)
+		p.data, p.err = src.ReadAt(ctx, int64(p.off), int64(p.n))
+	}()
+}
+
+// stop ends the fetch on its way and waits for it.
+func (a *readahead) stop() {
+	if p := a.pending; p != nil {
+		p.cancel()
+		<-p.done
+		a.pending = nil
+	}
+	a.data = nil
+}
