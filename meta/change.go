@@ -58,11 +58,18 @@ func disown(t Tablet, now time.Time) Tablet {
 }
 
 // Register makes the owner serve: its own entry is added with from, the
-// position its next record can get, and reads and writes may begin (R5). It
-// compares that every former owner whose entry is open cannot answer reads any
-// more (R15).
-func Register(t Tablet, from base.Position, now time.Time) Change {
+// position its next record can get, and reads and writes may begin (R5). Of the
+// entries that it found, those are kept from which unflushed records came
+// (needed[i] for t.Logs[i]; R3). It compares that every former owner whose
+// entry is open cannot answer reads any more (R15).
+func Register(t Tablet, from base.Position, needed []bool, now time.Time) Change {
 	n := t.clone()
+	n.Logs = n.Logs[:0]
+	for i, e := range t.Logs {
+		if needed[i] {
+			n.Logs = append(n.Logs, e)
+		}
+	}
 	n.Logs = append(n.Logs, LogEntry{Log: t.Owner, Tablet: t.ID, Epoch: t.Epoch, From: from})
 	n.State, n.Since = Serving, now
 	cond := []lockservice.Compare{lockservice.SessionAlive(t.Owner)}
@@ -90,13 +97,15 @@ type Flushed struct {
 	Creators []base.Incarnation
 }
 
-// Flush commits a new manifest (R1, R3).
+// Flush commits a new manifest, or, with the present one, that entries are not
+// needed any more (R1, R3).
 func Flush(t Tablet, f Flushed) (Change, error) {
 	own := t.OwnEntry()
 	if t.State != Serving || own < 0 {
 		return Change{}, fmt.Errorf("%w: flush of tablet %d, which is %v", base.ErrNotServing, t.ID, t.State)
 	}
-	if f.Seq < t.Flushed || f.ManifestVersion <= t.ManifestVersion || f.From < t.Logs[own].From {
+	if f.Seq < t.Flushed || f.From < t.Logs[own].From || f.ManifestVersion < t.ManifestVersion ||
+		(f.ManifestVersion == t.ManifestVersion && (f.Manifest != t.Manifest || f.Seq != t.Flushed)) {
 		return Change{}, fmt.Errorf("%w: flush of tablet %d goes back: seq %d after %d, version %d after %d, from %d after %d", base.ErrPrecondition,
 			t.ID, f.Seq, t.Flushed, f.ManifestVersion, t.ManifestVersion, f.From, t.Logs[own].From)
 	}

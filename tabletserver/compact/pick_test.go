@@ -1,0 +1,89 @@
+package compact
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+func sized(sizes ...int64) []Run {
+	runs := make([]Run, len(sizes))
+	for i, s := range sizes {
+		runs[i] = Run{Size: s, Entries: 100}
+	}
+	return runs
+}
+
+func TestPick(t *testing.T) {
+	deleted := sized(10, 1000)
+	deleted[0].Tombstones = 40
+	shared := sized(500)
+	shared[0].Shared = true
+	for _, c := range []struct {
+		name string
+		runs []Run
+		age  time.Duration
+		o    Options
+		want Plan
+		ok   bool
+	}{
+		{"none", nil, 0, Options{}, Plan{}, false},
+		{"one", sized(5), 0, Options{}, Plan{}, false},
+		{"three equal", sized(5, 5, 5), 0, Options{}, Plan{}, false},
+		{"four equal", sized(5, 5, 5, 5), 0, Options{}, Plan{0, 4, true, "tier"}, true},
+		{"four equal over a large one", sized(5, 5, 5, 5, 1000), 0, Options{}, Plan{0, 4, false, "tier"}, true},
+		{"tier below fresh small run", sized(1, 50, 50, 50, 50, 5000), 0, Options{}, Plan{1, 5, false, "tier"}, true},
+		{"run cap", sized(1, 10, 100, 1000, 1e4, 1e5, 1e6, 1e7, 1e8), 0, Options{}, Plan{0, 2, false, "run cap"}, true},
+		{"tombstones", deleted, 0, Options{}, Plan{0, 2, true, "many tombstones"}, true},
+		{"shared", shared, 0, Options{}, Plan{0, 1, true, "shared with a sibling"}, true},
+		{"age", sized(5, 500), time.Hour, Options{MajorAge: time.Minute}, Plan{0, 2, true, "age"}, true},
+		{"one run without tombstones is never too old", sized(5), time.Hour, Options{MajorAge: time.Minute}, Plan{}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got, ok := Pick(c.runs, c.age, c.o); ok != c.ok || got != c.want {
+				t.Errorf("Pick = %+v, %v; want %+v, %v", got, ok, c.want, c.ok)
+			}
+		})
+	}
+}
+
+// TestWriteAmplification flushes equal runs for a long time: the number of runs
+// stays capped and each byte is rewritten a few times only.
+func TestWriteAmplification(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	var runs []Run
+	var flushed, written int64
+	o := Options{}
+	o.EnsureDefaults()
+	for range 5000 {
+		r := Run{Size: 50 + rng.Int64N(50), Entries: 1}
+		flushed += r.Size
+		written += r.Size
+		runs = append([]Run{r}, runs...)
+		for {
+			p, ok := Pick(runs, 0, o)
+			if !ok {
+				break
+			}
+			if p.To-p.From < 2 || p.To > len(runs) || p.From < 0 {
+				t.Fatalf("bad plan %+v for %d runs", p, len(runs))
+			}
+			merged := Run{Entries: 1}
+			for _, r := range runs[p.From:p.To] {
+				merged.Size += r.Size
+			}
+			written += merged.Size
+			runs = append(append(append([]Run{}, runs[:p.From]...), merged), runs[p.To:]...)
+		}
+		if len(runs) > o.MaxRuns {
+			t.Fatalf("%d runs", len(runs))
+		}
+	}
+	if amp := float64(written) / float64(flushed); amp > 12 {
+		t.Errorf("write amplification %.1f", amp)
+	} else {
+		t.Logf("write amplification %.1f with %d runs", amp, len(runs))
+	}
+}

@@ -1,0 +1,170 @@
+// Package manifest is the list of a tablet's files as it lies in the bucket:
+// one immutable object per version, named by the tablet's record in the lock
+// service. docs/format/manifest.md draws it.
+package manifest
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/objstore"
+	"github.com/tabletdb/tabletdb/proto/metapb"
+)
+
+// Version is the format version that this package writes and reads.
+const Version = 1
+
+const (
+	magic     = "TBMF"
+	headerLen = 16
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// File is a reference to an SSTable. The bounds are the reference's, not the
+// file's: after a split both children name one file, each with its own bounds
+// (R9).
+type File struct {
+	Number           base.FileNumber
+	Size, TailOffset int64
+	Lower, Upper     []byte // rows shown: [Lower, Upper); empty: no bound
+	Smallest         []byte // cell keys
+	Largest          []byte
+	MinSeq, MaxSeq   base.Seq
+	MinTimestamp     int64
+	MaxTimestamp     int64
+	Entries          uint64
+	Tombstones       uint64
+	Rows             uint64
+	RawBytes         uint64
+}
+
+// Run is a list of files whose keys do not overlap, in key order.
+type Run []File
+
+// Size returns the stored bytes of the run's files.
+func (r Run) Size() int64 {
+	var n int64
+	for _, f := range r {
+		n += f.Size
+	}
+	return n
+}
+
+// Manifest lists the files of a tablet. It is a value that nobody changes: the
+// next version is made of a copy.
+type Manifest struct {
+	Tablet        base.TabletID
+	Epoch         base.Epoch
+	Version       uint64
+	Flushed       base.Seq
+	LastTimestamp int64 // the last that the server assigned (R18), microseconds
+	Runs          []Run // newest first
+}
+
+// Proto returns m in its stored form.
+func (m *Manifest) Proto() *metapb.Manifest {
+	p := &metapb.Manifest{
+		Tablet: uint64(m.Tablet), Tepoch: uint64(m.Epoch), Version: m.Version,
+		Flushed: uint64(m.Flushed), LastTimestamp: m.LastTimestamp,
+	}
+	for _, r := range m.Runs {
+		pr := &metapb.Run{}
+		for _, f := range r {
+			pr.Files = append(pr.Files, &metapb.FileRef{
+				File: meta.FileNumberProto(f.Number), Size: uint64(f.Size), TailOffset: uint64(f.TailOffset),
+				Lower: f.Lower, Upper: f.Upper, Smallest: f.Smallest, Largest: f.Largest,
+				MinSeq: uint64(f.MinSeq), MaxSeq: uint64(f.MaxSeq),
+				MinTimestamp: f.MinTimestamp, MaxTimestamp: f.MaxTimestamp,
+				Entries: f.Entries, Tombstones: f.Tombstones, RawBytes: f.RawBytes, Rows: f.Rows,
+			})
+		}
+		p.Runs = append(p.Runs, pr)
+	}
+	return p
+}
+
+func fromProto(p *metapb.Manifest) *Manifest {
+	m := &Manifest{
+		Tablet: base.TabletID(p.Tablet), Epoch: base.Epoch(p.Tepoch), Version: p.Version,
+		Flushed: base.Seq(p.Flushed), LastTimestamp: p.LastTimestamp,
+	}
+	for _, pr := range p.Runs {
+		var r Run
+		for _, f := range pr.Files {
+			r = append(r, File{
+				Number: meta.FileNumber(f.File), Size: int64(f.Size), TailOffset: int64(f.TailOffset),
+				Lower: f.Lower, Upper: f.Upper, Smallest: f.Smallest, Largest: f.Largest,
+				MinSeq: base.Seq(f.MinSeq), MaxSeq: base.Seq(f.MaxSeq),
+				MinTimestamp: f.MinTimestamp, MaxTimestamp: f.MaxTimestamp,
+				Entries: f.Entries, Tombstones: f.Tombstones, RawBytes: f.RawBytes, Rows: f.Rows,
+			})
+		}
+		m.Runs = append(m.Runs, r)
+	}
+	return m
+}
+
+// Encode returns the object's bytes.
+func (m *Manifest) Encode() ([]byte, error) {
+	b := make([]byte, headerLen, 512)
+	b, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(b, m.Proto())
+	if err != nil {
+		return nil, fmt.Errorf("encode manifest of tablet %d: %w", m.Tablet, err)
+	}
+	copy(b, magic)
+	binary.BigEndian.PutUint16(b[4:], Version)
+	binary.BigEndian.PutUint32(b[8:], uint32(len(b)-headerLen))
+	binary.BigEndian.PutUint32(b[12:], checksum(b))
+	return b, nil
+}
+
+// checksum covers the header up to itself, and the body.
+func checksum(b []byte) uint32 {
+	return crc32.Update(crc32.Checksum(b[:12], castagnoli), castagnoli, b[headerLen:])
+}
+
+// Decode parses the bytes of a manifest object. An error wraps
+// base.ErrCorrupt.
+func Decode(b []byte) (*Manifest, error) {
+	switch {
+	case len(b) < headerLen || string(b[:4]) != magic:
+		return nil, fmt.Errorf("%w: not a manifest", base.ErrCorrupt)
+	case binary.BigEndian.Uint16(b[4:]) != Version:
+		return nil, fmt.Errorf("%w: manifest of format version %d; this build reads %d", base.ErrCorrupt, binary.BigEndian.Uint16(b[4:]), Version)
+	case binary.BigEndian.Uint32(b[8:]) != uint32(len(b)-headerLen):
+		return nil, fmt.Errorf("%w: manifest of %d bytes says it has %d", base.ErrCorrupt, len(b)-headerLen, binary.BigEndian.Uint32(b[8:]))
+	case binary.BigEndian.Uint32(b[12:]) != checksum(b):
+		return nil, fmt.Errorf("%w: checksum of manifest", base.ErrCorrupt)
+	}
+	p := &metapb.Manifest{}
+	if err := proto.Unmarshal(b[headerLen:], p); err != nil {
+		return nil, fmt.Errorf("%w: manifest: %v", base.ErrCorrupt, err)
+	}
+	return fromProto(p), nil
+}
+
+// Read reads manifest f. A missing object gives an error that wraps
+// objstore.ErrNotFound; damaged bytes are read twice before they count as
+// base.ErrCorrupt.
+func Read(ctx context.Context, store objstore.Store, f base.FileNumber) (*Manifest, error) {
+	key := base.ManifestObject(f)
+	var err error
+	for range 2 {
+		var b []byte
+		if b, err = store.Get(ctx, key); err != nil {
+			break
+		}
+		var m *Manifest
+		if m, err = Decode(b); err == nil {
+			return m, nil
+		}
+	}
+	return nil, fmt.Errorf("read %s: %w", key, err)
+}

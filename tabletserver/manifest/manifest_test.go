@@ -1,0 +1,79 @@
+package manifest
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"reflect"
+	"testing"
+
+	"github.com/tabletdb/tabletdb/internal/base"
+)
+
+func sample() *Manifest {
+	return &Manifest{
+		Tablet: 7, Epoch: 3, Version: 12, Flushed: 99, LastTimestamp: 1234567,
+		Runs: []Run{
+			{{Number: base.FileNumber{Creator: base.Incarnation{Generation: 1, Index: 2}, Number: 5}, Size: 1000, TailOffset: 900,
+				Lower: []byte("a"), Upper: []byte("m"), Smallest: []byte("a\x00\x01"), Largest: []byte("l\x00\x01"),
+				MinSeq: 1, MaxSeq: 99, MinTimestamp: 10, MaxTimestamp: 20, Entries: 50, Tombstones: 2, Rows: 25, RawBytes: 5000}},
+			{{Number: base.FileNumber{Creator: base.Incarnation{Generation: 1, Index: 2}, Number: 4}, Size: 5}},
+		},
+	}
+}
+
+func TestGolden(t *testing.T) {
+	b, err := sample().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const golden = "testdata/v1.manifest"
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		if err := os.WriteFile(golden, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(b, want) {
+		t.Fatal("the encoding changed: a new format needs a new version")
+	}
+	got, err := Decode(want)
+	if err != nil || !reflect.DeepEqual(got, sample()) {
+		t.Fatalf("golden file decodes to %+v, %v", got, err)
+	}
+}
+
+func TestDecodeNoticesEveryFlippedBit(t *testing.T) {
+	b, err := sample().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range b {
+		for bit := range 8 {
+			c := bytes.Clone(b)
+			c[i] ^= 1 << bit
+			if _, err := Decode(c); !errors.Is(err, base.ErrCorrupt) {
+				t.Fatalf("bit %d of byte %d flipped: %v", bit, i, err)
+			}
+		}
+		if _, err := Decode(b[:i]); !errors.Is(err, base.ErrCorrupt) {
+			t.Fatalf("cut at byte %d: %v", i, err)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	b, err := sample().Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, err := Decode(b); err != nil && !errors.Is(err, base.ErrCorrupt) {
+			t.Fatal(err)
+		}
+	})
+}
