@@ -194,10 +194,13 @@ func (s *Store) publish(d *dir, temp, path string, replace bool) (moved bool, er
 		}
 		err = name(temp, path)
 	}
-	if err != nil {
-		if !replace && errors.Is(err, fs.ErrExist) {
-			err = s.exists(d, path)
+	if errors.Is(err, fs.ErrExist) {
+		if replace { // rename meets that only with directories
+			return false, syscall.EISDIR
 		}
+		return false, s.exists(d, path)
+	}
+	if err != nil {
 		return false, err
 	}
 	return replace, d.sync(&s.dirs)

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/objstore"
 )
 
@@ -43,8 +44,9 @@ type Options struct {
 }
 
 // Run probes s and deletes the objects it made. It needs about one second on a
-// directory and a few on a real service. The store should not be a decorator
-// that injects faults or caches.
+// directory and a few on a real service. The store should not be one that
+// caches; below a retry decorator a lost reply can make the probe fail without
+// the mark ErrUnfit.
 func Run(ctx context.Context, s objstore.Store, opts Options) error {
 	if opts.Racers <= 0 {
 		opts.Racers = 32
@@ -116,14 +118,15 @@ func (p *prober) race(ctx context.Context, round int) error {
 // judge compares what the racers were told with what is there. A racer whose
 // call failed may have won without knowing.
 func (p *prober) judge(round int, results []error, content []byte, readErr error) error {
-	var winners, unsure []int
+	var winners []int
+	unsure := 0
 	var failure error
 	for racer, err := range results {
 		switch {
 		case err == nil:
 			winners = append(winners, racer)
 		case !errors.Is(err, objstore.ErrExists):
-			unsure = append(unsure, racer)
+			unsure++
 			failure = err
 		}
 	}
@@ -135,8 +138,13 @@ func (p *prober) judge(round int, results []error, content []byte, readErr error
 	if readErr != nil && !errors.Is(readErr, objstore.ErrNotFound) {
 		return readErr
 	}
-	if len(winners) == 0 && len(unsure) > 0 && (readErr != nil || p.bidOfAny(round, unsure, content)) {
-		return failure // nothing is wrong, but nothing is proved either
+	// Nothing is wrong, but nothing is proved either, where calls failed, or
+	// where a retry below met the object of its own lost first attempt.
+	if len(winners) == 0 && unsure > 0 && (readErr != nil || p.bidOfAny(round, len(results), content)) {
+		return failure
+	}
+	if len(winners) == 0 && readErr == nil && p.bidOfAny(round, len(results), content) {
+		return fmt.Errorf("%w: the reply to the request that created %s got lost", base.ErrUnavailable, p.key(round))
 	}
 	switch {
 	case readErr != nil && len(winners) == 1:
@@ -149,10 +157,13 @@ func (p *prober) judge(round int, results []error, content []byte, readErr error
 	return nil
 }
 
-func (p *prober) bidOfAny(round int, racers []int, content []byte) bool {
-	return slices.ContainsFunc(racers, func(racer int) bool {
-		return bytes.Equal(content, p.bid(round, racer))
-	})
+func (p *prober) bidOfAny(round, racers int, content []byte) bool {
+	for racer := range racers {
+		if bytes.Equal(content, p.bid(round, racer)) {
+			return true
+		}
+	}
+	return false
 }
 
 // checkListing: all objects written so far are listed, in order.
@@ -192,7 +203,7 @@ func (p *prober) checkRanges(ctx context.Context) error {
 	key := p.prefix + "range"
 	data := make([]byte, 100_000)
 	rand.Read(data)
-	if err := p.store.PutIfAbsent(ctx, key, data); err != nil {
+	if err := p.store.Put(ctx, key, data); err != nil {
 		return err
 	}
 	size := int64(len(data))
