@@ -44,9 +44,8 @@ func Open(ctx context.Context, src Source, meta Meta, o ReaderOptions) (*Reader,
 		r.cache = NewCache(0)
 	}
 	r.id = r.cache.lastFile.Add(1)
-	read := src.ReadAt
-	for try := 0; ; try++ {
-		b, err := readTail(ctx, read, meta)
+	for fresh := false; ; fresh = true {
+		b, err := readTail(ctx, src, fresh, meta)
 		if err == nil {
 			r.tail, err = openTail(b)
 		}
@@ -56,23 +55,26 @@ func Open(ctx context.Context, src Source, meta Meta, o ReaderOptions) (*Reader,
 		if err == nil {
 			return r, nil
 		}
-		if try == 1 || !errors.Is(err, base.ErrCorrupt) {
+		if fresh || !errors.Is(err, base.ErrCorrupt) {
 			return nil, fmt.Errorf("open SSTable %s: %w", src.Name(), err)
-		}
-		if f, ok := src.(FreshReader); ok {
-			read = f.ReadFresh
 		}
 	}
 }
 
-type readFunc func(ctx context.Context, off, n int64) ([]byte, error)
+// read is src.ReadAt, or, if fresh, the same past all caches.
+func read(ctx context.Context, src Source, fresh bool, off, n int64) ([]byte, error) {
+	if f, ok := src.(FreshReader); ok && fresh {
+		return f.ReadFresh(ctx, off, n)
+	}
+	return src.ReadAt(ctx, off, n)
+}
 
 // readTail reads the bytes from the tail offset to the end.
-func readTail(ctx context.Context, read readFunc, meta Meta) ([]byte, error) {
+func readTail(ctx context.Context, src Source, fresh bool, meta Meta) ([]byte, error) {
 	if meta.Size > 0 && meta.TailOffset >= 0 {
-		return readFull(ctx, read, meta.TailOffset, meta.Size-meta.TailOffset)
+		return readFull(ctx, src, fresh, meta.TailOffset, meta.Size-meta.TailOffset)
 	}
-	b, err := read(ctx, -guessedTail, guessedTail)
+	b, err := read(ctx, src, fresh, -guessedTail, guessedTail)
 	if err != nil {
 		return nil, err
 	}
@@ -84,16 +86,16 @@ func readTail(ctx context.Context, read readFunc, meta Meta) ([]byte, error) {
 	if want <= uint64(len(b)) {
 		return bytes.Clone(b[uint64(len(b))-want:]), nil
 	}
-	rest, err := readFull(ctx, read, int64(f.tailOffset), int64(want)-int64(len(b)))
+	rest, err := readFull(ctx, src, fresh, int64(f.tailOffset), int64(want)-int64(len(b)))
 	return slices.Concat(rest, b), err
 }
 
 // readFull reads n bytes from off; fewer are corruption.
-func readFull(ctx context.Context, read readFunc, off, n int64) ([]byte, error) {
+func readFull(ctx context.Context, src Source, fresh bool, off, n int64) ([]byte, error) {
 	if n <= 0 {
 		return nil, fmt.Errorf("%w: read of %d bytes at %d", base.ErrCorrupt, n, off)
 	}
-	b, err := read(ctx, off, n)
+	b, err := read(ctx, src, fresh, off, n)
 	if err == nil && int64(len(b)) != n {
 		err = fmt.Errorf("%w: file ends after %d of %d bytes at %d", base.ErrCorrupt, len(b), n, off)
 	}
@@ -248,9 +250,8 @@ func (r *Reader) block(ctx context.Context, c cursor, m blockMode) ([]byte, erro
 // fetch reads one block from the source. Bytes that fail their checksum are
 // read once more, past all caches.
 func (r *Reader) fetch(ctx context.Context, h block.Handle, m blockMode) ([]byte, error) {
-	read := r.src.ReadAt
-	for try := 0; ; try++ {
-		frame, err := readFull(ctx, read, int64(h.Offset), int64(h.Len+block.TrailerLen))
+	for fresh := false; ; fresh = true {
+		frame, err := readFull(ctx, r.src, fresh, int64(h.Offset), int64(h.Len+block.TrailerLen))
 		var b []byte
 		if err == nil {
 			b, err = r.unpack(frame, h, m)
@@ -258,11 +259,8 @@ func (r *Reader) fetch(ctx context.Context, h block.Handle, m blockMode) ([]byte
 		if err == nil {
 			return b, nil
 		}
-		if try == 1 || !errors.Is(err, base.ErrCorrupt) {
+		if fresh || !errors.Is(err, base.ErrCorrupt) {
 			return nil, fmt.Errorf("read block at %d of SSTable %s: %w", h.Offset, r.Name(), err)
-		}
-		if f, ok := r.src.(FreshReader); ok {
-			read = f.ReadFresh
 		}
 	}
 }

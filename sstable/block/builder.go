@@ -2,9 +2,15 @@ package block
 
 import "encoding/binary"
 
-// RestartInterval is the number of entries from one restart point of a data
-// block to the next.
-const RestartInterval = 16
+// A data block gets a restart point with every 16th entry after the last one,
+// and sooner where long values would make the steps between restart points
+// long: a seek goes by halves between restart points and one by one from there,
+// and each entry it touches is a line that is likely not in the processor's
+// cache.
+const (
+	restartEntries = 16
+	restartBytes   = 4 << 10
+)
 
 // Builder makes data blocks:
 //
@@ -12,21 +18,24 @@ const RestartInterval = 16
 //	block := entry* restart(u32)* len(restarts)(u32)
 //
 // shared counts the bytes the key has in common with the key before; it is 0
-// at every restart point, which is the offset of each 16th entry.
+// at every restart point, which is the offset of an entry: the first one, and
+// those 16 entries or 4 KiB after the last restart point.
 type Builder struct {
 	buf      []byte
 	restarts []uint32
 	count    int
+	since    int // entries since the last restart point
 }
 
 // Add appends an entry. shared is the length of the prefix that key has in
 // common with the key added before, whatever block that one went to.
 func (b *Builder) Add(key, value []byte, shared int) {
-	if b.count%RestartInterval == 0 {
+	if b.count == 0 || b.since == restartEntries || len(b.buf)-int(b.restarts[len(b.restarts)-1]) >= restartBytes {
 		b.restarts = append(b.restarts, uint32(len(b.buf)))
-		shared = 0
+		b.since, shared = 0, 0
 	}
 	b.count++
+	b.since++
 	b.buf = binary.AppendUvarint(b.buf, uint64(shared))
 	b.buf = binary.AppendUvarint(b.buf, uint64(len(key)-shared))
 	b.buf = binary.AppendUvarint(b.buf, uint64(len(value)))

@@ -14,9 +14,11 @@ import (
 
 // TrailerLen is the length of what follows the bytes of every block:
 //
-//	+------------------+-------------------------+
-//	| compression (u8) | CRC32C (little-endian)  |
-//	+------------------+-------------------------+
+//	+------------------+------------------------------+
+//	| compression (u8) | CRC32C ^ mask, little-endian |
+//	+------------------+------------------------------+
+//
+// The CRC32C covers the bytes of the block and the compression.
 const TrailerLen = 1 + 4
 
 // Handle says where the bytes of a block lie in its file.
@@ -33,23 +35,23 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Checksum is the CRC32C of p.
 func Checksum(p []byte) uint32 { return crc32.Checksum(p, castagnoli) }
 
-// checksum covers the packed bytes and their type, and then what the block
-// belongs to: the salt of the file and the offset in it. So a block read from
-// the wrong file or place, by a cache or a store that mixed them up, does not
-// pass for the right one.
-func checksum(p []byte, t compress.Type, salt uint32, offset uint64) uint32 {
-	var ctx [13]byte
-	ctx[0] = byte(t)
-	binary.LittleEndian.PutUint32(ctx[1:], salt)
-	binary.LittleEndian.PutUint64(ctx[5:], offset)
-	return crc32.Update(Checksum(p), castagnoli, ctx[:])
+// mask is mixed into the checksum of a block, by exclusive or, so that it tells
+// what the block belongs to: the file, by its salt, and the offset there. A
+// block read from the wrong file or place, by a cache or a store that mixed
+// them up, does not pass for the right one. The mixing is the end of
+// splitmix64.
+func mask(salt uint32, offset uint64) uint32 {
+	x := offset + uint64(salt)*0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return uint32(x ^ x>>31)
 }
 
 // AppendTrailer appends the trailer of the block whose packed bytes are the end
 // of dst from start on, and which goes to offset of its file.
 func AppendTrailer(dst []byte, start int, t compress.Type, salt uint32, offset uint64) []byte {
-	sum := checksum(dst[start:], t, salt, offset)
-	return binary.LittleEndian.AppendUint32(append(dst, byte(t)), sum)
+	dst = append(dst, byte(t))
+	return binary.LittleEndian.AppendUint32(dst, Checksum(dst[start:])^mask(salt, offset))
 }
 
 // CheckFrame checks a block with its trailer and returns its packed bytes,
@@ -61,7 +63,7 @@ func CheckFrame(frame []byte, salt uint32, offset uint64) ([]byte, compress.Type
 	}
 	t := compress.Type(frame[n])
 	want := binary.LittleEndian.Uint32(frame[n+1:])
-	if got := checksum(frame[:n], t, salt, offset); got != want {
+	if got := Checksum(frame[:n+1]) ^ mask(salt, offset); got != want {
 		return nil, 0, fmt.Errorf("%w: block of %d bytes has checksum %08x, want %08x", base.ErrCorrupt, len(frame), got, want)
 	}
 	return frame[:n:n], t, nil
