@@ -28,15 +28,10 @@ type dirs struct {
 // dir is a directory known to exist durably.
 type dir struct {
 	path string
-	// requested counts the calls of sync; call number n wants what was done in
-	// the directory before it to be durable.
-	requested atomic.Int64
-	failed    atomic.Bool // the last sync failed
-
-	mu struct {
-		sync.Mutex
-		settled int64 // every call of sync up to this one has been served
-	}
+	// failures counts the syncs of the directory that failed; a sync that began
+	// after the first n of them and succeeded made up for these n.
+	failures atomic.Int64
+	madeUp   atomic.Int64
 }
 
 // ensure returns the directory at path, which is the root or below it, after
@@ -91,34 +86,33 @@ func (d *dirs) settle(path string) error {
 	d.mu.RLock()
 	known := d.mu.known[path]
 	d.mu.RUnlock()
-	if known == nil || !known.failed.Load() {
+	if known == nil || known.madeUp.Load() == known.failures.Load() {
 		return nil
 	}
 	return known.sync(d)
 }
 
 // sync makes all entries durable that were made in the directory before the
-// call. Concurrent calls share one fsync where it began after they did.
+// call. Every put pays for its own: letting concurrent puts share an fsync that
+// began after all of them was measured to be 20 to 40 % slower at 16 in flight
+// on ext4, whose journal groups them by itself and does not let the next round
+// wait for the end of the one before.
 //
-// After a failure nobody is taken as served and the next call tries again. That
-// a second fsync might succeed although the first one lost something is known of
-// file contents; file systems stop altogether when they lose directory blocks.
+// That an fsync might succeed after another one lost something is known of file
+// contents; file systems stop altogether when they lose directory blocks.
 func (d *dir) sync(all *dirs) error {
-	want := d.requested.Add(1)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.mu.settled >= want {
-		return nil
-	}
-	target := d.requested.Load()
+	before := d.failures.Load()
 	if err := fsyncDir(d.path); err != nil {
-		d.failed.Store(true)
+		d.failures.Add(1)
 		all.failing.Store(true)
 		return fmt.Errorf("sync directory: %w", err)
 	}
-	d.failed.Store(false)
-	d.mu.settled = target
-	return nil
+	for {
+		madeUp := d.madeUp.Load()
+		if madeUp >= before || d.madeUp.CompareAndSwap(madeUp, before) {
+			return nil
+		}
+	}
 }
 
 func fsyncDir(path string) error {

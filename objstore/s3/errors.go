@@ -61,7 +61,11 @@ func (s *Store) meaning(resp minio.ErrorResponse) (sentinel error, advice string
 		"EntityTooLarge", "NotImplemented", "MethodNotAllowed":
 		return base.ErrInvalid, ""
 	}
-	switch resp.StatusCode {
+	status := resp.StatusCode
+	if resp.Code == "AccessDenied" { // of one key of a bulk delete, which has no status
+		status = http.StatusForbidden
+	}
+	switch status {
 	case http.StatusNotFound:
 		return objstore.ErrNotFound, ""
 	case http.StatusPreconditionFailed:

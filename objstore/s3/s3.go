@@ -10,8 +10,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"iter"
 	"net"
 	"net/http"
@@ -58,7 +61,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		Secure:          endpoint.Scheme == "https",
 		Region:          cfg.Region, // else each bucket costs a request that asks for it
 		MaxRetries:      1,
-		TrailingHeaders: true, // CRC32C of the content, after it
+		TrailingHeaders: true,
 		Transport:       s.transport,
 	})
 	if err != nil {
@@ -126,7 +129,7 @@ func (s *Store) PutIfAbsent(ctx context.Context, key string, data []byte) error 
 func (s *Store) put(ctx context.Context, key string, data []byte, ifAbsent bool) error {
 	err := ready(ctx, key)
 	if err == nil {
-		opts := putOptions(ifAbsent)
+		opts := putOptions(ifAbsent, crc32.Checksum(data, castagnoli()))
 		_, err = s.client.PutObject(ctx, s.cfg.Bucket, s.cfg.Prefix+key, bytes.NewReader(data), int64(len(data)), opts)
 		err = s.explain(ctx, err)
 	}
@@ -138,17 +141,29 @@ func (s *Store) put(ctx context.Context, key string, data []byte, ifAbsent bool)
 
 // putOptions asks for one request: the library's multipart upload, which it
 // would choose from 16 MiB on, loses the condition. The signature leaves out the
-// content, whose CRC32C the service checks: hashing it costs a third of the speed.
-func putOptions(ifAbsent bool) minio.PutObjectOptions {
+// content; hashing it costs a third of the speed. Instead the service checks the
+// CRC32C of the content, in a header: the trailer that the library promises with
+// its option TrailingHeaders is never sent, as a header that it adds itself makes
+// it believe that the caller did it.
+func putOptions(ifAbsent bool, crc uint32) minio.PutObjectOptions {
 	opts := minio.PutObjectOptions{
 		DisableMultipart:     true,
 		DisableContentSha256: true,
 		ContentType:          "application/octet-stream",
+		UserMetadata:         map[string]string{checksumHeader: formatCRC(crc)}, // goes out as it is
 	}
 	if ifAbsent {
 		opts.SetMatchETagExcept("*")
 	}
 	return opts
+}
+
+const checksumHeader = "X-Amz-Checksum-Crc32c"
+
+func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
+
+func formatCRC(crc uint32) string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc))
 }
 
 // Stat implements objstore.Store.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tabletdb/tabletdb/objstore"
 	"github.com/tabletdb/tabletdb/objstore/objstoretest"
+	"github.com/tabletdb/tabletdb/objstore/probe"
 	"github.com/tabletdb/tabletdb/objstore/s3"
 )
 
@@ -35,4 +36,10 @@ func open(t *testing.T, cfg s3.Config) *s3.Store {
 
 func TestConformance(t *testing.T) {
 	objstoretest.Run(t, func(t *testing.T) objstore.Store { return open(t, fake(t)) })
+}
+
+func TestProbe(t *testing.T) {
+	if err := probe.Run(t.Context(), open(t, fake(t)), probe.Options{}); err != nil {
+		t.Error(err)
+	}
 }

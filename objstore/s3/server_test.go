@@ -5,12 +5,22 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/objstore"
 	"github.com/tabletdb/tabletdb/objstore/objstoretest"
 	"github.com/tabletdb/tabletdb/objstore/openstore"
+	"github.com/tabletdb/tabletdb/objstore/probe"
 	"github.com/tabletdb/tabletdb/objstore/s3"
 )
 
@@ -74,5 +84,97 @@ func TestServerConditionalParts(t *testing.T) {
 	}
 	if _, err := s.Stat(t.Context(), "short"); !errors.Is(err, objstore.ErrNotFound) {
 		t.Errorf("after a short upload: %v, want ErrNotFound", err)
+	}
+}
+
+func TestServerProbe(t *testing.T) {
+	s := openServer(t, server(t))
+	start := time.Now()
+	if err := probe.Run(t.Context(), s, probe.Options{}); err != nil {
+		t.Error(err)
+	}
+	t.Logf("probed in %v", time.Since(start))
+}
+
+// TestServerBadCredentials: the error tells a person what to do.
+func TestServerBadCredentials(t *testing.T) {
+	for want, change := range map[string]func(*s3.Config){
+		"access key":    func(c *s3.Config) { c.AccessKey = "nobody" },
+		"secret key":    func(c *s3.Config) { c.SecretKey = "wrongwrong" },
+		"create bucket": func(c *s3.Config) { c.Bucket = "no-such-bucket-here" },
+	} {
+		cfg := server(t)
+		cfg.CreateBucket = false
+		change(&cfg)
+		s, err := s3.Open(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = s.PutIfAbsent(t.Context(), "k", nil)
+		if !errors.Is(err, objstore.ErrDenied) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+		t.Log(err)
+	}
+}
+
+func BenchmarkServerPutIfAbsent(b *testing.B) {
+	objstoretest.BenchmarkPutIfAbsent(b, openServer(b, server(b)))
+}
+
+func BenchmarkServerGetRange(b *testing.B) {
+	objstoretest.BenchmarkGetRange(b, openServer(b, server(b)))
+}
+
+// TestServerChecksContent: the service refuses content that was damaged on the
+// way, whole objects and parts alike.
+func TestServerChecksContent(t *testing.T) {
+	cfg := server(t)
+	cfg.PartSize = 5 << 20
+	direct := openServer(t, cfg)
+	target, err := url.Parse(cfg.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var damage atomic.Bool
+	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host // it is signed
+		if damage.Load() && r.In.Method == http.MethodPut {
+			body, err := io.ReadAll(r.In.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			body[len(body)/2] ^= 1
+			r.Out.Body = io.NopCloser(bytes.NewReader(body))
+		}
+	}})
+	t.Cleanup(proxy.Close)
+	cfg.Endpoint = proxy.URL
+	s := openServer(t, cfg)
+	for _, c := range []struct {
+		name string
+		put  func(key string) error
+	}{
+		{"put", func(key string) error { return s.PutIfAbsent(t.Context(), key, []byte("content")) }},
+		{"upload", func(key string) error {
+			return s.Upload(t.Context(), key, strings.NewReader("content"), 7)
+		}},
+		{"parts", func(key string) error {
+			return s.Upload(t.Context(), key, bytes.NewReader(make([]byte, 6<<20)), 6<<20)
+		}},
+	} {
+		damage.Store(false)
+		if err := c.put(c.name + "-good"); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		damage.Store(true)
+		err := c.put(c.name + "-bad")
+		if err == nil || errors.Is(err, objstore.ErrDenied) || errors.Is(err, base.ErrInvalid) {
+			t.Errorf("%s of damaged content: %v, want an error that may be retried", c.name, err)
+		}
+		if _, err := direct.Stat(t.Context(), c.name+"-bad"); !errors.Is(err, objstore.ErrNotFound) {
+			t.Errorf("%s of damaged content left an object: %v", c.name, err)
+		}
 	}
 }

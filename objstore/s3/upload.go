@@ -2,8 +2,6 @@ package s3
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -45,7 +43,10 @@ func (s *Store) Upload(ctx context.Context, key string, r io.ReaderAt, size int6
 
 func (s *Store) uploadWhole(ctx context.Context, key string, r io.ReaderAt, size int64) error {
 	src := io.NewSectionReader(r, 0, size)
-	_, err := s.client.PutObject(ctx, s.cfg.Bucket, s.cfg.Prefix+key, src, size, putOptions(true))
+	crc, err := checksum(src)
+	if err == nil {
+		_, err = s.client.PutObject(ctx, s.cfg.Bucket, s.cfg.Prefix+key, src, size, putOptions(true, crc))
+	}
 	return s.explain(ctx, err)
 }
 
@@ -91,23 +92,15 @@ func (s *Store) sendParts(ctx context.Context, name, id string, r io.ReaderAt, s
 	return parts, g.Wait()
 }
 
-// sendPart uploads one part. Its CRC32C goes ahead of it: reading the source
-// twice is cheaper than holding the part in memory.
+// sendPart uploads one part.
 func (s *Store) sendPart(ctx context.Context, name, id string, number int, part *io.SectionReader) (minio.CompletePart, error) {
-	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
-	if n, err := io.Copy(sum, part); err != nil || n != part.Size() {
-		return minio.CompletePart{}, fmt.Errorf("source of part %d has %d of %d bytes: %w", number, n, part.Size(), unexpected(orEOF(err)))
+	crc, err := checksum(part)
+	if err != nil {
+		return minio.CompletePart{}, fmt.Errorf("part %d: %w", number, err)
 	}
-	if _, err := part.Seek(0, io.SeekStart); err != nil {
-		return minio.CompletePart{}, err
-	}
-	crc := base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, sum.Sum32()))
 	done, err := s.core.PutObjectPart(ctx, s.cfg.Bucket, name, id, number, part, part.Size(), minio.PutObjectPartOptions{
 		DisableContentSha256: true,
-		CustomHeader: http.Header{
-			"X-Amz-Checksum-Algorithm": {"CRC32C"},
-			"X-Amz-Checksum-Crc32c":    {crc},
-		},
+		CustomHeader:         http.Header{"X-Amz-Checksum-Algorithm": {"CRC32C"}, checksumHeader: {formatCRC(crc)}},
 	})
 	if err != nil {
 		return minio.CompletePart{}, err
@@ -115,9 +108,17 @@ func (s *Store) sendPart(ctx context.Context, name, id string, number int, part 
 	return minio.CompletePart{PartNumber: number, ETag: done.ETag, ChecksumCRC32C: done.ChecksumCRC32C}, nil
 }
 
-func orEOF(err error) error {
-	if err == nil {
-		return io.EOF
+// checksum returns the CRC32C of all of src and goes back to its start. Reading
+// a source twice is cheaper than holding it in memory.
+func checksum(src *io.SectionReader) (uint32, error) {
+	sum := crc32.New(castagnoli())
+	n, err := io.Copy(sum, src)
+	if err == nil && n < src.Size() {
+		err = io.ErrUnexpectedEOF
 	}
-	return err
+	if err != nil {
+		return 0, fmt.Errorf("source has %d of %d bytes: %w", n, src.Size(), err)
+	}
+	_, err = src.Seek(0, io.SeekStart)
+	return sum.Sum32(), err
 }
