@@ -23,7 +23,9 @@ type ClusterConfig struct {
 	Dir string
 	// Options of all replicas; Bootstrap is set by the cluster.
 	Options server.Options
-	Logger  *slog.Logger
+	// Each, if given, changes the options of replica i.
+	Each   func(i int, o *server.Options)
+	Logger *slog.Logger
 	// Generation counts the generations won; 0 is before the first.
 	Generation atomic.Uint32
 }
@@ -69,6 +71,9 @@ func (c *Cluster) Start(t *testing.T, i int) {
 		for j := range c.Servers {
 			o.Bootstrap = append(o.Bootstrap, server.Member{ID: Name(j), Address: Address(j)})
 		}
+	}
+	if c.cfg.Each != nil {
+		c.cfg.Each(i, &o)
 	}
 	s, err := server.Open(c.Config(i), o)
 	if err != nil {

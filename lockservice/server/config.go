@@ -73,16 +73,6 @@ type Options struct {
 
 	// wrap puts faults between Raft and its stores, in tests.
 	wrap func(raft.LogStore, raft.StableStore) (raft.LogStore, raft.StableStore)
-	// flaws break rules on purpose, to see their tests fail.
-	flaws flaws
-}
-
-// flaws are the mutations of the lease protocol that the histories of H17 are
-// about. All are false outside tests.
-type flaws struct {
-	noVerify  bool // answer keep-alives and reads without asking a majority
-	noBarrier bool // answer and start timers without a Barrier
-	noGap     bool // do not notice that this process slept
 }
 
 func (o Options) withDefaults() Options {

@@ -36,9 +36,6 @@ type round struct {
 // confirm returns nil if this replica led in term at some moment after the
 // call.
 func (c *confirmer) confirm(ctx context.Context, term uint64) error {
-	if c.s.options.flaws.noVerify {
-		return nil
-	}
 	if c.s.onlyVoter() { // nobody else can have been elected
 		return c.s.stillLeads(term)
 	}

@@ -85,10 +85,8 @@ func (s *Server) leadLoop() {
 // committed is applied (rule R16), and runs the lease timers.
 func (s *Server) serveTerm(ctx context.Context) {
 	term := s.raft.CurrentTerm()
-	if !s.options.flaws.noBarrier {
-		if err := s.raft.Barrier(0).Error(); err != nil {
-			return // not the leader any more
-		}
+	if err := s.raft.Barrier(0).Error(); err != nil {
+		return // not the leader any more
 	}
 	if err := s.enterGeneration(ctx); err != nil {
 		return
@@ -159,21 +157,14 @@ func (l *leadership) run(ctx context.Context) {
 			return
 		}
 		l.follow()
-		due := l.tick(time.Now())
+		l.mu.Lock()
+		due := l.mu.leases.Tick(time.Now())
+		l.mu.Unlock()
 		if due.Gap != 0 {
 			l.s.log.WarnContext(ctx, "leader was paused; every lease runs anew", slog.Duration("gap", due.Gap))
 		}
 		l.end(due)
 	}
-}
-
-func (l *leadership) tick(now time.Time) lease.Due {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.s.options.flaws.noGap {
-		return l.mu.leases.Due(now)
-	}
-	return l.mu.leases.Tick(now)
 }
 
 // end proposes what is due, all at once, and waits.
