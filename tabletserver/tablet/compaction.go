@@ -1,0 +1,100 @@
+package tablet
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/sstable"
+	"github.com/tabletdb/tabletdb/sstable/merging"
+	"github.com/tabletdb/tabletdb/tabletserver/compact"
+	"github.com/tabletdb/tabletdb/tabletserver/manifest"
+)
+
+// Compact merges the runs that compact.Pick says, or with major all of them,
+// and reports whether there was something to merge. The merge runs beside
+// flushes; only its commit excludes them. One compaction of a tablet runs at a
+// time: a second call returns at once.
+func (t *Tablet) Compact(ctx context.Context, major bool) (bool, error) {
+	if !t.compacting.TryLock() {
+		return false, nil
+	}
+	defer t.compacting.Unlock()
+	v, _, err := t.acquireView(false)
+	if err != nil {
+		return false, err
+	}
+	defer v.release()
+	p, ok := t.pick(v, major)
+	if !ok {
+		return false, nil
+	}
+	began := time.Now()
+	var inputs []base.Iterator
+	var size int64
+	for _, files := range v.runs[p.From:p.To] {
+		r := &runIter{}
+		r.init(ctx, files, sstable.IterOptions{Readahead: t.env.Options.Readahead, Eager: true}, nil)
+		inputs = append(inputs, r)
+	}
+	for _, r := range v.manifest.Runs[p.From:p.To] {
+		size += r.Size()
+	}
+	out, err := t.write(ctx, merging.New(inputs...), p.To == len(v.runs), size)
+	if err != nil {
+		return false, fmt.Errorf("compact tablet %d: %w", t.id, err)
+	}
+	if err := t.lockChange(ctx); err != nil {
+		t.env.Files.Decided(out.numbers...)
+		return false, err
+	}
+	defer t.unlockChange()
+	if t.State() != Serving {
+		t.env.Files.Decided(out.numbers...)
+		return false, t.errNotServing()
+	}
+	err = t.commit(ctx, out, t.record.Flushed, func(m *manifest.Manifest) error {
+		return replaceRuns(m, v.manifest.Runs[p.From:p.To], out.run)
+	}, nil)
+	if err != nil {
+		return false, fmt.Errorf("compact tablet %d: %w", t.id, err)
+	}
+	t.event("compacted runs %d to %d (%s): %d KiB to %d KiB in %v", p.From, p.To, p.Reason, size>>10, out.run.Size()>>10, time.Since(began).Round(time.Millisecond))
+	return true, nil
+}
+
+func (t *Tablet) pick(v *view, major bool) (compact.Plan, bool) {
+	if n := len(v.runs); major {
+		return compact.Plan{From: 0, To: n, Major: true, Reason: "asked for"}, n > 0
+	}
+	runs := make([]compact.Run, len(v.runs))
+	for i, files := range v.manifest.Runs {
+		for _, f := range files {
+			runs[i].Size += f.Size
+			runs[i].Entries += f.Entries
+			runs[i].Tombstones += f.Tombstones
+			runs[i].Shared = runs[i].Shared || len(f.Lower) > 0 || len(f.Upper) > 0
+		}
+	}
+	return compact.Pick(runs, 0, t.env.Options.Compaction)
+}
+
+// replaceRuns exchanges the runs in old, which stand together in m (newer ones
+// may have been added before them), for one.
+func replaceRuns(m *manifest.Manifest, old []manifest.Run, merged manifest.Run) error {
+	at := slices.IndexFunc(m.Runs, func(r manifest.Run) bool { return sameRun(r, old[0]) })
+	if at < 0 || at+len(old) > len(m.Runs) || !slices.EqualFunc(m.Runs[at:at+len(old)], old, sameRun) {
+		return fmt.Errorf("%w: the runs that were compacted are not in the manifest any more", base.ErrAborted)
+	}
+	m.Runs = slices.Delete(m.Runs, at, at+len(old))
+	if len(merged) > 0 {
+		m.Runs = slices.Insert(m.Runs, at, merged)
+	}
+	return nil
+}
+
+func sameRun(a, b manifest.Run) bool {
+	return slices.EqualFunc(a, b, func(x, y manifest.File) bool { return x.Number == y.Number })
+}

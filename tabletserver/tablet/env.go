@@ -1,0 +1,77 @@
+package tablet
+
+import (
+	"log/slog"
+
+	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/lockservice"
+	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/objstore"
+	"github.com/tabletdb/tabletdb/sstable/compress"
+	"github.com/tabletdb/tabletdb/tabletserver/commitlog"
+	"github.com/tabletdb/tabletdb/tabletserver/compact"
+	"github.com/tabletdb/tabletdb/tabletserver/schema"
+)
+
+// Env is what the tablets of one server share. All fields must be set.
+type Env struct {
+	Store   objstore.Store // SSTables, manifests, other servers' logs
+	Meta    *meta.Store
+	Log     *commitlog.Log
+	Session lockservice.Session
+	Files   *Files
+	Logs    *Logs
+	Budget  *Budget
+	Rows    *RowLocks
+	Schemas *schema.Cache
+	Logger  *slog.Logger
+	Options Options
+
+	// WantFlush and WantCompact are called when a tablet needs one; they only
+	// note it. WantFlush may be called with the tablet's lock held.
+	WantFlush   func(*Tablet)
+	WantCompact func(*Tablet)
+}
+
+// Self is the incarnation of the server.
+func (e *Env) Self() base.Incarnation { return e.Session.ID() }
+
+// Options are the knobs of tablets; zero values mean the defaults.
+type Options struct {
+	// MemtableBytes is the size at which a memtable is frozen and flushed;
+	// 64 MiB.
+	MemtableBytes int64
+	// FileBytes is the size at which a flush or compaction begins another
+	// file; 64 MiB.
+	FileBytes int64
+	// BlockBytes is the raw size of a block; 32 KiB.
+	BlockBytes int
+	// Compression of blocks; default snappy. compress.None is written as
+	// NoCompression, for the zero value means the default.
+	Compression   compress.Type
+	NoCompression bool
+	// Compaction says which runs are merged.
+	Compaction compact.Options
+	// Readahead is the most that scans fetch at once, in bytes; 4 MiB.
+	Readahead int
+}
+
+// EnsureDefaults fills in the defaults.
+func (o *Options) EnsureDefaults() {
+	if o.MemtableBytes == 0 {
+		o.MemtableBytes = 64 << 20
+	}
+	if o.FileBytes == 0 {
+		o.FileBytes = 64 << 20
+	}
+	if o.BlockBytes == 0 {
+		o.BlockBytes = 32 << 10
+	}
+	if o.Compression == 0 && !o.NoCompression {
+		o.Compression = compress.Snappy
+	}
+	if o.Readahead == 0 {
+		o.Readahead = 4 << 20
+	}
+	o.Compaction.EnsureDefaults()
+}

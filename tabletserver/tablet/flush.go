@@ -1,0 +1,277 @@
+package tablet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/lockservice"
+	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/objstore"
+	"github.com/tabletdb/tabletdb/sstable"
+	"github.com/tabletdb/tabletdb/sstable/merging"
+	"github.com/tabletdb/tabletdb/tabletserver/cells"
+	"github.com/tabletdb/tabletdb/tabletserver/manifest"
+)
+
+// Flush writes what is in memory to files (a minor compaction) and returns
+// when that is committed. With nothing to write it only drops log entries that
+// nobody needs.
+func (t *Tablet) Flush(ctx context.Context) error {
+	if err := t.lockChange(ctx); err != nil {
+		return err
+	}
+	defer t.unlockChange()
+	return t.flush(ctx)
+}
+
+// flush does the work of Flush; the caller holds change.
+func (t *Tablet) flush(ctx context.Context) error {
+	t.mu.Lock()
+	if t.State() != Serving {
+		t.mu.Unlock()
+		return t.errNotServing()
+	}
+	t.freezeLocked()
+	v := t.view.Load()
+	v.acquire()
+	t.mu.Unlock()
+	defer v.release()
+	if len(v.frozen) == 0 {
+		return t.dropEntries(ctx)
+	}
+	began := time.Now()
+	newest := v.frozen[0]
+	if newest.batch != nil { // acknowledged records only (R3)
+		if err := newest.batch.Wait(ctx); err != nil {
+			return fmt.Errorf("flush tablet %d: %w", t.id, err)
+		}
+	}
+	inputs := make([]base.Iterator, len(v.frozen))
+	var size int64
+	for i, m := range v.frozen {
+		inputs[i] = m.table.NewIterator()
+		size += m.table.Size()
+	}
+	files, err := t.write(ctx, merging.New(inputs...), len(v.manifest.Runs) == 0, size)
+	if err != nil {
+		return fmt.Errorf("flush tablet %d: %w", t.id, err)
+	}
+	err = t.commit(ctx, files, newest.last, func(m *manifest.Manifest) error {
+		if len(files.run) > 0 {
+			m.Runs = slices.Insert(m.Runs, 0, files.run)
+		}
+		return nil
+	}, v.frozen)
+	if err != nil {
+		return fmt.Errorf("flush tablet %d: %w", t.id, err)
+	}
+	t.event("flushed %d KiB of memory to %d KiB in %d files in %v", size>>10, files.run.Size()>>10, len(files.run), time.Since(began).Round(time.Millisecond))
+	t.env.WantCompact(t)
+	return nil
+}
+
+// dropEntries commits that log entries are not needed any more.
+func (t *Tablet) dropEntries(ctx context.Context) error {
+	if len(t.record.Logs) < 2 || t.foreign > t.record.Flushed {
+		return nil
+	}
+	return t.commitChange(ctx, func(rec meta.Tablet) (meta.Change, error) {
+		return meta.Flush(rec, meta.Flushed{
+			Manifest: rec.Manifest, ManifestVersion: rec.ManifestVersion, Seq: rec.Flushed,
+			From: t.ownFrom(rec, nil), DropEntries: true,
+		})
+	})
+}
+
+// ownFrom is the position of the first record of the own log that is not
+// flushed, once the memtables in flushed are: or the one the open batch has
+// (R3).
+func (t *Tablet) ownFrom(rec meta.Tablet, flushed []*mem) base.Position {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	from := t.env.Log.NextPosition()
+	v := t.view.Load()
+	for _, m := range append(v.frozen[:len(v.frozen):len(v.frozen)], v.mem) {
+		if m.hasFirst && !slices.Contains(flushed, m) {
+			from = min(from, m.first)
+		}
+	}
+	if own := rec.OwnEntry(); own >= 0 {
+		from = max(from, rec.Logs[own].From)
+	}
+	return from
+}
+
+// output is what a flush or compaction wrote.
+type output struct {
+	run     manifest.Run
+	numbers []base.FileNumber // drawn; decided when the commit is
+}
+
+// write makes SSTables of what a compactor keeps of it. It closes it. On an
+// error nothing that was written is named by anybody, ever.
+func (t *Tablet) write(ctx context.Context, it base.Iterator, oldest bool, hint int64) (out output, err error) {
+	defer func() {
+		if cerr := it.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
+			t.env.Files.Decided(out.numbers...)
+		}
+	}()
+	sch, err := t.schema(ctx)
+	if err != nil {
+		return out, err
+	}
+	c := cells.NewCompactor(it, sch, oldest, time.Now().UnixMicro())
+	for ok := c.First(); ok; {
+		w, n := t.newWriter(&out, min(hint, t.env.Options.FileBytes))
+		for ; ok && w.EstimatedSize() < t.env.Options.FileBytes; ok = c.Next() {
+			if err := w.Add(c.Key(), c.Value()); err != nil {
+				return out, err
+			}
+			if w.Entries()%4096 == 0 && ctx.Err() != nil {
+				return out, ctx.Err()
+			}
+		}
+		if err := t.upload(ctx, &out, w, n); err != nil {
+			return out, err
+		}
+	}
+	return out, c.Err()
+}
+
+func (t *Tablet) newWriter(out *output, hint int64) (*sstable.Writer, base.FileNumber) {
+	n := t.env.Files.Draw()
+	out.numbers = append(out.numbers, n)
+	o := &t.env.Options
+	return sstable.NewWriter(sstable.WriterOptions{File: n, BlockSize: o.BlockBytes, Compression: o.Compression, SizeHint: int(hint)}), n
+}
+
+func (t *Tablet) upload(ctx context.Context, out *output, w *sstable.Writer, n base.FileNumber) error {
+	table, err := w.Finish()
+	if err != nil {
+		return err
+	}
+	if err := t.create(ctx, base.SSTableObject(n), table.Data); err != nil {
+		return err
+	}
+	out.run = append(out.run, describe(n, &table))
+	return nil
+}
+
+// create puts an object whose name is this incarnation's alone and was never
+// used before: where it exists, an earlier attempt of this very put did it.
+func (t *Tablet) create(ctx context.Context, key string, data []byte) error {
+	if err := t.env.Store.PutIfAbsent(ctx, key, data); err != nil && !errors.Is(err, objstore.ErrExists) {
+		return fmt.Errorf("write %s: %w", key, err)
+	}
+	return nil
+}
+
+// commit writes the next manifest, which edit makes of the present one, and
+// commits it with seq as the last flushed sequence; then the view is exchanged
+// and the memtables in flushed are dropped. The caller holds change.
+func (t *Tablet) commit(ctx context.Context, out output, seq base.Seq, edit func(*manifest.Manifest) error, flushed []*mem) error {
+	if err := t.awaitSafe(ctx); err != nil { // no flush commits in jeopardy (R21)
+		t.env.Files.Decided(out.numbers...)
+		return err
+	}
+	v := t.view.Load()
+	next := *v.manifest
+	next.Runs = slices.Clone(next.Runs)
+	number := t.env.Files.Draw()
+	numbers := append(slices.Clone(out.numbers), number)
+	t.mu.Lock()
+	next.LastTimestamp = t.mu.lastTime
+	t.mu.Unlock()
+	next.Tablet, next.Epoch, next.Version, next.Flushed = t.id, t.epoch, t.record.ManifestVersion+1, max(seq, t.record.Flushed)
+	err := edit(&next)
+	var data []byte
+	if err == nil {
+		data, err = next.Encode()
+	}
+	if err == nil {
+		err = t.create(ctx, base.ManifestObject(number), data)
+	}
+	if err != nil {
+		t.env.Files.Decided(numbers...)
+		return err
+	}
+	err = t.commitChange(ctx, func(rec meta.Tablet) (meta.Change, error) {
+		return meta.Flush(rec, meta.Flushed{
+			Manifest: number, ManifestVersion: next.Version, Seq: next.Flushed,
+			From: t.ownFrom(rec, flushed), DropEntries: t.foreign <= next.Flushed,
+		})
+	})
+	if err != nil {
+		if !errors.Is(err, base.ErrUndecided) {
+			t.env.Files.Decided(numbers...)
+		}
+		return err
+	}
+	t.exchange(&next, flushed)
+	t.env.Files.Decided(numbers...)
+	return nil
+}
+
+// exchange makes m the manifest of the view and drops the memtables that are
+// in its files now.
+func (t *Tablet) exchange(m *manifest.Manifest, flushed []*mem) {
+	t.mu.Lock()
+	old := t.view.Load()
+	if t.State() == Stopped {
+		t.mu.Unlock()
+		return
+	}
+	frozen := slices.DeleteFunc(slices.Clone(old.frozen), func(x *mem) bool { return slices.Contains(flushed, x) })
+	t.view.Store(newView(t.env.Files, old.mem, frozen, m))
+	for _, x := range flushed {
+		t.env.Budget.add(-x.counted)
+		x.counted = 0
+	}
+	t.mu.Unlock()
+	old.release()
+}
+
+// commitChange commits one change of the record, which plan makes of the present
+// one. It keeps trying while the outcome is not decided (R4). The caller holds
+// change. Where the record shows that the tablet is another's it stops the
+// tablet and returns ErrLost.
+func (t *Tablet) commitChange(ctx context.Context, plan func(meta.Tablet) (meta.Change, error)) error {
+	for {
+		c, err := plan(t.record)
+		if err != nil {
+			return err
+		}
+		done, err := t.env.Meta.Commit(ctx, c)
+		if err == nil {
+			t.setRecord(done[0])
+			return nil
+		}
+		if !errors.Is(err, base.ErrAborted) {
+			return err
+		}
+		before := t.record.Revision
+		if _, err := t.reread(ctx); err != nil {
+			if errors.Is(err, ErrLost) {
+				t.stop("lost: the record is another's")
+			}
+			return err
+		}
+		if t.record.Revision == before { // not the record: the session is dead
+			if t.env.Session.State() == lockservice.SessionExpired {
+				return fmt.Errorf("tablet %d: %w", t.id, base.ErrFenced)
+			}
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+}

@@ -1,0 +1,59 @@
+package tablet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tabletdb/tabletdb/meta"
+)
+
+// Release gives the tablet up (R7): it flushes ahead while it serves, stops
+// reads and writes, waits until every record is acknowledged, and commits that
+// the tablet has no owner and where its unflushed records lie. On return,
+// without an error, another server may serve the tablet. The pause that a
+// client sees is from the stop on.
+func (t *Tablet) Release(ctx context.Context) error {
+	if err := t.Flush(ctx); err != nil {
+		return t.released(err)
+	}
+	if err := t.lockChange(ctx); err != nil {
+		return err
+	}
+	defer t.unlockChange()
+	t.mu.Lock() // stop and append exclude each other
+	if !t.state.CompareAndSwap(int32(Serving), int32(Stopping)) {
+		t.mu.Unlock()
+		return t.released(t.errNotServing())
+	}
+	batch := t.mu.batch
+	t.mu.stream.Close()
+	t.mu.Unlock()
+	if batch != nil {
+		if err := batch.Wait(ctx); err != nil {
+			return fmt.Errorf("release tablet %d: %w", t.id, err)
+		}
+	}
+	err := t.commitChange(ctx, func(rec meta.Tablet) (meta.Change, error) {
+		from, to := t.ownFrom(rec, nil), rec.Logs[rec.OwnEntry()].From
+		if batch != nil {
+			to = t.mu.lastPos + 1
+		}
+		return meta.Release(rec, from, to, time.Now())
+	})
+	if err != nil {
+		return t.released(err)
+	}
+	t.stop("released")
+	return nil
+}
+
+// released tells whether an error of a release means that the tablet is not
+// this server's any more, which is what was asked for.
+func (t *Tablet) released(err error) error {
+	if errors.Is(err, ErrLost) || t.State() == Stopped {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,268 @@
+package tablet
+
+import (
+	"bytes"
+	"context"
+	"sort"
+	"sync"
+
+	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/rowfilter"
+	"github.com/tabletdb/tabletdb/internal/rowset"
+	"github.com/tabletdb/tabletdb/sstable"
+	"github.com/tabletdb/tabletdb/sstable/merging"
+	"github.com/tabletdb/tabletdb/tabletserver/memtable"
+	"github.com/tabletdb/tabletdb/tabletserver/schema"
+)
+
+// sources are the iterators of one read over one view.
+type sources struct {
+	iter   base.Iterator
+	mems   []memtable.Iterator
+	runs   []runIter
+	inputs []base.Iterator
+	prefix []byte
+}
+
+// pool keeps sources: a point read would else spend much of its time on
+// allocating them.
+var pool = sync.Pool{New: func() any { return new(sources) }}
+
+// pointRead is up to how many ranges a read may have, all single rows, to count
+// as a read of points: what it reads goes to the cache.
+const pointRead = 128
+
+// newSources returns the merge of everything in v that r can need. The caller
+// closes it.
+func newSources(ctx context.Context, t *Tablet, v *view, ranges []rowset.Range, r Read) *sources {
+	s := pool.Get().(*sources)
+	points := len(ranges) <= pointRead
+	for _, g := range ranges {
+		points = points && g.IsPoint()
+	}
+	o := sstable.IterOptions{FillCache: points || r.Limit > 0 && r.Limit <= pointRead}
+	if !points {
+		o.Readahead = t.env.Options.Readahead
+	}
+	n := 1 + len(v.frozen)
+	s.mems = grow(s.mems, n)
+	s.runs = grow(s.runs, len(v.runs))
+	s.inputs = s.inputs[:0]
+	for i := range n {
+		m := v.mem
+		if i > 0 {
+			m = v.frozen[i-1]
+		}
+		if m.table.Empty() {
+			continue
+		}
+		s.mems[i] = m.table.Iter()
+		s.inputs = append(s.inputs, &s.mems[i])
+	}
+	for i, files := range v.runs {
+		s.runs[i].init(ctx, files, o, r.Filter)
+		s.inputs = append(s.inputs, &s.runs[i])
+	}
+	if len(s.inputs) == 0 {
+		s.mems[0] = v.mem.table.Iter()
+		s.inputs = append(s.inputs, &s.mems[0])
+	}
+	s.iter = merging.New(s.inputs...)
+	return s
+}
+
+func grow[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
+	}
+	return s[:n]
+}
+
+func (s *sources) close() {
+	s.iter.Close()
+	s.iter = nil
+	clear(s.mems)
+	for i := range s.runs {
+		s.runs[i].reset()
+	}
+	clear(s.inputs)
+	pool.Put(s)
+}
+
+// aim tells the runs whether the range to be read next is a single row, so that
+// files whose filter knows better need not be read.
+func (s *sources) aim(g rowset.Range) {
+	s.prefix = s.prefix[:0]
+	if g.IsPoint() {
+		s.prefix = base.AppendRowPrefix(s.prefix, g.Start)
+	}
+	for i := range s.runs {
+		s.runs[i].point = s.prefix
+	}
+}
+
+// runIter walks the files of a run. Files are opened as the walk gets there.
+type runIter struct {
+	ctx    context.Context
+	opts   sstable.IterOptions
+	filter *rowfilter.Program
+	files  []*file
+	at     int // index of the open file; -1: none
+	open   bool
+	it     sstable.Iter
+	valid  bool
+	err    error
+	point  []byte // row prefix, if a single row is read
+}
+
+func (r *runIter) init(ctx context.Context, files []*file, o sstable.IterOptions, p *rowfilter.Program) {
+	r.ctx, r.opts, r.files, r.filter = ctx, o, files, p
+	r.at, r.valid, r.err, r.point = -1, false, nil, nil
+}
+
+// reset lets go of everything but the buffers of the iterator.
+func (r *runIter) reset() {
+	r.ctx, r.files, r.filter, r.opts, r.point = nil, nil, nil, sstable.IterOptions{}, nil
+}
+
+// needed reports whether the file can hold what is asked for. Files with
+// tombstones are needed whatever their timestamps.
+func (r *runIter) needed(f *file) bool {
+	if r.filter == nil || f.Tombstones > 0 {
+		return true
+	}
+	start, end := r.filter.TimeRange()
+	return f.MaxTimestamp >= start && (end == 0 || f.MinTimestamp < end)
+}
+
+// enter opens an iterator on file i; false: it holds nothing of interest, or
+// an error.
+func (r *runIter) enter(i int) bool {
+	f := r.files[i]
+	if !r.needed(f) {
+		return false
+	}
+	if r.open && r.at == i && len(r.point) == 0 {
+		return true
+	}
+	rd, err := f.open(r.ctx)
+	if err != nil {
+		r.err = err
+		return false
+	}
+	if len(r.point) > 0 && !rd.MayContainRow(r.point) {
+		return false
+	}
+	if r.open && r.at == i {
+		return true
+	}
+	r.leave()
+	o := r.opts
+	o.Lower, o.Upper = f.lower, f.upper
+	rd.InitIter(r.ctx, &r.it, o)
+	r.at, r.open = i, true
+	return true
+}
+
+func (r *runIter) leave() {
+	if r.open {
+		if err := r.it.Close(); err != nil && r.err == nil {
+			r.err = err
+		}
+		r.open = false
+	}
+}
+
+// SeekGE implements base.Iterator.
+func (r *runIter) SeekGE(key []byte) bool {
+	r.valid = false
+	i := sort.Search(len(r.files), func(i int) bool { return bytes.Compare(r.files[i].Largest, key) >= 0 })
+	for ; i < len(r.files) && r.err == nil; i++ {
+		if len(r.point) > 0 && !bytes.HasPrefix(r.files[i].Smallest, r.point) && bytes.Compare(r.files[i].Smallest, r.point) > 0 {
+			return false // the row ends before this file
+		}
+		if r.enter(i) && r.it.SeekGE(key) {
+			r.valid = true
+			return true
+		}
+		if r.failed() {
+			return false
+		}
+	}
+	return false
+}
+
+// SeekLT implements base.Iterator.
+func (r *runIter) SeekLT(key []byte) bool {
+	r.valid = false
+	i := sort.Search(len(r.files), func(i int) bool { return bytes.Compare(r.files[i].Smallest, key) >= 0 }) - 1
+	for ; i >= 0 && r.err == nil; i-- {
+		if r.enter(i) && r.it.SeekLT(key) {
+			r.valid = true
+			return true
+		}
+		if r.failed() {
+			return false
+		}
+	}
+	return false
+}
+
+// Next implements base.Iterator.
+func (r *runIter) Next() bool {
+	if r.valid = r.it.Next(); r.valid {
+		return true
+	}
+	if r.failed() {
+		return false
+	}
+	for i := r.at + 1; i < len(r.files); i++ {
+		if r.enter(i) && r.it.SeekGE(nil) {
+			r.valid = true
+			return true
+		}
+		if r.failed() {
+			return false
+		}
+	}
+	return false
+}
+
+func (r *runIter) failed() bool {
+	if r.err == nil && r.open {
+		r.err = r.it.Err()
+	}
+	return r.err != nil
+}
+
+// Key implements base.Iterator.
+func (r *runIter) Key() []byte { return r.it.Key() }
+
+// Value implements base.Iterator.
+func (r *runIter) Value() []byte { return r.it.Value() }
+
+// Err implements base.Iterator.
+func (r *runIter) Err() error { return r.err }
+
+// Close implements base.Iterator.
+func (r *runIter) Close() error {
+	r.leave()
+	return r.err
+}
+
+// firstColumn returns the first column that a filter can pass, to seek to.
+func firstColumn(p *rowfilter.Program, s *schema.Schema) columns {
+	for i := range s.Families {
+		f := &s.Families[i]
+		set := p.Columns(f.Name)
+		if set.IsEmpty() {
+			continue
+		}
+		start := set.Ranges()[0].Start
+		if i == 0 && len(start) == 0 {
+			return columns{} // where rows begin anyway
+		}
+		return columns{family: f.ID, start: start}
+	}
+	return columns{}
+}
