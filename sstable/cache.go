@@ -99,8 +99,10 @@ func (c *Cache) peek(k blockKey) ([]byte, bool) {
 	return nil, false
 }
 
+// put caches a block, unless it would take more than an eighth of the cache:
+// a huge value is not worth thousands of others.
 func (c *Cache) put(k blockKey, b []byte) {
-	if c.blocks != nil {
+	if c.blocks != nil && uint64(len(b)) <= c.blocks.GetMaximum()/8 {
 		c.blocks.Set(k, b)
 	}
 }

@@ -288,6 +288,33 @@ func TestBadBytesAreReadAgain(t *testing.T) {
 	}
 }
 
+// The cache leaves nothing running behind: the bubble would tell.
+func TestCacheInABubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := NewCache(1 << 20)
+		var wg sync.WaitGroup
+		for g := range uint64(4) {
+			wg.Go(func() {
+				for i := range uint64(2000) {
+					k := blockKey{1, i*g%500 + 1}
+					if _, ok := c.get(k); !ok {
+						c.put(k, make([]byte, 1+i%40_000))
+					}
+					c.drop(blockKey{1, i})
+				}
+			})
+		}
+		wg.Wait()
+		c.put(blockKey{2, 1}, make([]byte, 500_000))
+		if _, ok := c.peek(blockKey{2, 1}); ok {
+			t.Error("a block of half the cache was cached")
+		}
+		if s := c.Stats(); s.Bytes > 1<<20 {
+			t.Errorf("%+v in 1 MiB", s)
+		}
+	})
+}
+
 func TestCacheIsBounded(t *testing.T) {
 	entries := rows(20_000, 500)
 	const size = 2 << 20

@@ -20,8 +20,8 @@ type IterOptions struct {
 	// FillCache lets blocks that are read go to the cache. Scans of much and
 	// compactions leave it off; they use what is cached all the same.
 	FillCache bool
-	// Readahead is the longest range to fetch at once, in bytes; 0: blocks
-	// are fetched one by one. After two blocks in sequence were missing from
+	// Readahead is the longest range to fetch at once, in bytes, except for a
+	// single block that is longer; 0: blocks are fetched one by one. After two blocks in sequence were missing from
 	// the cache, whole ranges are fetched, of 64 KiB and then doubling, and
 	// one ahead of the iterator by a goroutine.
 	Readahead int
@@ -213,11 +213,7 @@ func (i *Iter) read(c cursor) ([]byte, error) {
 		i.ahead.skip(h)
 		return b, nil
 	}
-	frame, err := i.ahead.frame(i, c, h)
-	if err != nil {
-		return nil, err
-	}
-	if frame != nil {
+	if frame := i.ahead.frame(i, c, h); frame != nil {
 		if b, err := i.r.unpack(frame, h, m); err == nil {
 			if m.fill {
 				i.r.cache.put(k, b)

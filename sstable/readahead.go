@@ -46,23 +46,24 @@ func (a *readahead) skip(h block.Handle) {
 }
 
 // frame returns block c, with its trailer, out of a range; nil: the caller
-// fetches it alone. The bytes are not checked.
-func (a *readahead) frame(i *Iter, c cursor, h block.Handle) ([]byte, error) {
+// fetches it alone. That is also the second attempt where a range could not be
+// read, and tells what is wrong. The bytes are not checked.
+func (a *readahead) frame(i *Iter, c cursor, h block.Handle) []byte {
 	sequential := h.Offset == a.next
 	a.next = h.End()
 	if f := a.cut(h); f != nil {
-		return f, nil
+		return f
 	}
 	if p := a.pending; p != nil && p.off <= h.Offset && h.End() <= p.off+p.n {
 		<-p.done
 		p.cancel()
 		a.pending = nil
 		if p.err != nil {
-			return nil, p.err
+			return nil
 		}
 		a.off, a.data = p.off, p.data
 		a.start(i)
-		return a.cut(h), nil
+		return a.cut(h)
 	}
 	a.stop()
 	if !sequential {
@@ -75,23 +76,23 @@ func (a *readahead) frame(i *Iter, c cursor, h block.Handle) ([]byte, error) {
 		}
 	}
 	if a.run++; a.run <= sequentialLoads && !i.o.Eager {
-		return nil, nil
+		return nil
 	}
 	return a.restart(i, c, h)
 }
 
 // restart fetches a range that begins with block c, and the one after it
 // meanwhile.
-func (a *readahead) restart(i *Iter, c cursor, h block.Handle) ([]byte, error) {
+func (a *readahead) restart(i *Iter, c cursor, h block.Handle) []byte {
 	a.after, a.more = c, true
 	n := a.extend(i)
 	a.start(i)
 	data, err := i.r.src.ReadAt(i.ctx, int64(h.Offset), int64(n))
 	if err != nil {
-		return nil, err
+		return nil
 	}
 	a.off, a.data = h.Offset, data
-	return a.cut(h), nil
+	return a.cut(h)
 }
 
 // cut returns block h out of the current range, or nil.
