@@ -30,7 +30,8 @@ type Batch struct {
 	object   []byte // what is uploaded; never changed
 	header   []byte // the start of object, kept after object is let go
 	records  int
-	attempts int             // uploads whose calls have not returned
+	attempts int // uploads whose calls have not returned
+	acked    bool
 	ctx      context.Context // of its uploads
 	cancel   context.CancelFunc
 }

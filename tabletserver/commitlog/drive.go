@@ -175,16 +175,17 @@ func (l *Log) acknowledge() {
 		}
 	}
 	l.mu.Unlock()
+	b.acked = true
 	b.finish(nil)
 	b.cancel() // a second upload of the same is no longer needed
 	l.cfg.Events.Acked(b.records, now.Sub(b.closedAt))
 	l.release(b)
 }
 
-// release gives back the memory of a batch that is acknowledged, once no call
+// release gives back the memory of a batch, once it is acknowledged and no call
 // can read it any more.
 func (l *Log) release(b *Batch) {
-	if b.attempts > 0 {
+	if !b.acked || b.attempts > 0 {
 		return
 	}
 	l.give(b.buf)
@@ -270,13 +271,11 @@ func (l *Log) handle(r result) {
 		l.tune()
 	}
 	l.count(r)
-	acked := l.core.slot(b.pos) == nil
 	l.core.put(now, b.pos, r.put)
-	if acked {
-		l.release(b)
-	} else if r.put >= putFailed {
+	if r.put >= putFailed {
 		l.complain("put log object", r)
 	}
+	l.release(b)
 }
 
 // complain logs a failure that will be retried, ever more rarely.
