@@ -412,6 +412,13 @@ func (s *simStore) PutIfAbsent(ctx context.Context, key string, data []byte) err
 	return err
 }
 
+func (s *simStore) Put(ctx context.Context, key string, data []byte) error {
+	if err := sleep(ctx, s.draw().delay); err != nil {
+		return err
+	}
+	return s.Store.Put(ctx, key, data)
+}
+
 func (s *simStore) GetRange(ctx context.Context, key string, off, n int64) ([]byte, error) {
 	f := s.draw()
 	if err := sleep(ctx, f.delay/2); err != nil {
