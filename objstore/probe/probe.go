@@ -132,7 +132,7 @@ func (p *prober) judge(round int, results []error, content []byte, readErr error
 	}
 	if len(winners) > 1 {
 		return unfit("%d of %d racing requests to create one object succeeded, where exactly one may: "+
-			"it ignores or races If-None-Match. Use a store that honours it: Amazon S3, Google Cloud Storage, R2, "+
+			"it ignores or races If-None-Match. Use a store that honours it: Amazon S3, R2, "+
 			"a single-pool MinIO newer than 2025-10-15, or a directory", len(winners), len(results))
 	}
 	if readErr != nil && !errors.Is(readErr, objstore.ErrNotFound) {
