@@ -16,7 +16,9 @@ import (
 
 func benchStores(b *testing.B) map[string]func() objstore.Store {
 	return map[string]func() objstore.Store{
-		"mem": func() objstore.Store { return mem.New() },
+		"1ms":  func() objstore.Store { return slow{discard{}, time.Millisecond} },
+		"10ms": func() objstore.Store { return slow{discard{}, 10 * time.Millisecond} },
+		"mem":  func() objstore.Store { return mem.New() },
 		"local": func() objstore.Store {
 			s, err := local.Open(b.TempDir())
 			if err != nil {
@@ -41,7 +43,7 @@ func benchLog(b *testing.B, store objstore.Store) *Log {
 // tablets and wait for the acknowledgement. put/s is how many objects that
 // took.
 func BenchmarkCommit(b *testing.B) {
-	for _, name := range []string{"mem", "local"} {
+	for _, name := range []string{"mem", "1ms", "10ms", "local"} {
 		for _, callers := range []int{1, 16, 64, 256} {
 			b.Run(fmt.Sprintf("%s/%d", name, callers), func(b *testing.B) {
 				benchCommit(b, benchLog(b, benchStores(b)[name]()), callers)
@@ -152,3 +154,14 @@ func BenchmarkAppend(b *testing.B) {
 type discard struct{ objstore.Store }
 
 func (discard) PutIfAbsent(context.Context, string, []byte) error { return nil }
+
+// slow answers after a fixed time.
+type slow struct {
+	objstore.Store
+	latency time.Duration
+}
+
+func (s slow) PutIfAbsent(ctx context.Context, key string, data []byte) error {
+	<-time.After(s.latency)
+	return s.Store.PutIfAbsent(ctx, key, data)
+}

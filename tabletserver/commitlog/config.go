@@ -70,6 +70,7 @@ type Events struct {
 const (
 	minLinger        = 200 * time.Microsecond
 	maxLinger        = 50 * time.Millisecond
+	maxGather        = 4 * time.Millisecond
 	initialLinger    = 2 * time.Millisecond
 	minHedgeAfter    = 20 * time.Millisecond
 	initialHedge     = 2 * time.Second

@@ -19,10 +19,18 @@ type core struct {
 	acked, next base.Position
 	slots       []slot // slots[i] is position acked+i
 
-	open      bool      // the open batch holds records
+	open      int       // records of the open batch
 	openSince time.Time // when it got the first
 	flush     bool      // somebody waits for the open batch: no linger
 
+	// Writers that wait for each acknowledgement come back together, a moment
+	// after it. Were the open batch closed at once they would miss it and wait
+	// for two uploads each time; so it waits for gather, or until it has as
+	// many records as it had then and were acknowledged.
+	ackedAt time.Time // of the last acknowledgement
+	expect  int       // records the open batch should get
+
+	gather     time.Duration
 	linger     time.Duration // how long an open batch waits for company
 	hedgeAfter time.Duration // when to send a put again; 0: never
 	hedges     float64       // the budget: hedges that may be sent
@@ -48,6 +56,7 @@ type coreLimits struct {
 // slot is the state of one closed batch.
 type slot struct {
 	state   slotState
+	records int
 	puts    int       // uploads without an answer
 	issued  bool      // some upload was ever started
 	hedged  bool      // the upload under way was sent twice
@@ -131,18 +140,20 @@ const (
 	readFailed
 )
 
-// filled tells the core that the open batch has held records since then.
-func (c *core) filled(now, since time.Time) {
-	c.open, c.openSince = true, since
+// filled tells the core how many records the open batch holds, and since when
+// it has held any.
+func (c *core) filled(now, since time.Time, records int) {
+	c.open, c.openSince = records, since
 	c.advance(now)
 }
 
 // closed tells the core that the batch at position next was closed, on its own
-// demand or because it was full; the new open batch is empty.
-func (c *core) closed(now time.Time) {
-	c.slots = append(c.slots, slot{})
+// demand or because it was full, with so many records; the new open batch is
+// empty.
+func (c *core) closed(now time.Time, records int) {
+	c.slots = append(c.slots, slot{records: records})
 	c.next++
-	c.open, c.flush = false, false
+	c.open, c.flush, c.expect = 0, false, 0
 	c.advance(now)
 }
 
@@ -214,16 +225,30 @@ func (c *core) advance(now time.Time) {
 	}
 	for len(c.slots) > 0 && c.slots[0].state == slotDurable {
 		c.do(doAck, c.acked)
+		if c.ackedAt != now {
+			c.ackedAt, c.expect = now, c.open
+		}
+		c.expect += c.slots[0].records
 		c.slots = c.slots[1:]
 		c.acked++
 	}
 	for i := range min(len(c.slots), c.limits.window) {
 		c.work(now, c.acked+base.Position(i), &c.slots[i])
 	}
-	if c.open && len(c.slots) < c.limits.window && (len(c.slots) == 0 || c.flush || !now.Before(c.openSince.Add(c.linger))) {
+	if c.mayClose() && (c.flush || len(c.slots) == 0 && c.open >= c.expect || !now.Before(c.closeAt())) {
 		c.do(doClose, c.next)
-		c.open = false // until filled or closed is called
+		c.open = 0 // until filled or closed is called
 	}
+}
+
+func (c *core) mayClose() bool { return c.open > 0 && len(c.slots) < c.limits.window }
+
+// closeAt returns when the open batch is closed if nothing else happens.
+func (c *core) closeAt() time.Time {
+	if len(c.slots) == 0 {
+		return c.ackedAt.Add(c.gather)
+	}
+	return c.openSince.Add(c.linger)
 }
 
 // work starts what a slot inside the window waits for.
@@ -294,8 +319,8 @@ func (c *core) wakeAt() time.Time {
 			sooner(s.at)
 		}
 	}
-	if c.open && len(c.slots) < c.limits.window {
-		sooner(c.openSince.Add(c.linger))
+	if c.mayClose() {
+		sooner(c.closeAt())
 	}
 	return at
 }

@@ -45,7 +45,7 @@ func TestCoreScripts(t *testing.T) {
 
 func playScript(t *testing.T, script string) string {
 	var out bytes.Buffer
-	s := &coreScript{now: time.Unix(0, 0)}
+	s := &coreScript{now: time.Unix(1000, 0)}
 	for _, step := range strings.Split(strings.TrimSpace(script), "\n\n") {
 		input, _, _ := strings.Cut(step, "----")
 		lines := strings.Split(strings.TrimSpace(input), "\n")
@@ -59,8 +59,9 @@ func playScript(t *testing.T, script string) string {
 }
 
 type coreScript struct {
-	core core
-	now  time.Time
+	core       core
+	filled     int       // records last told
+	now, since time.Time // since: when the open batch got its first record
 }
 
 func (s *coreScript) run(words []string) error {
@@ -83,9 +84,17 @@ func (s *coreScript) run(words []string) error {
 	case "new":
 		return s.open(words[1:])
 	case "fill":
-		s.core.filled(s.now, s.now)
+		n := 1
+		if len(words) > 1 {
+			n = int(pos())
+		}
+		if s.core.open == 0 {
+			s.since = s.now
+		}
+		s.filled = n
+		s.core.filled(s.now, s.since, n)
 	case "full":
-		s.core.closed(s.now)
+		s.core.closed(s.now, 1)
 	case "flush":
 		s.core.flushed(s.now)
 	case "tick":
@@ -124,6 +133,8 @@ func (s *coreScript) open(words []string) error {
 			s.core.limits.window, _ = strconv.Atoi(v)
 		case "linger":
 			s.core.linger = d
+		case "gather":
+			s.core.gather = d
 		case "hedge":
 			s.core.hedgeAfter = d
 		default:
@@ -152,7 +163,7 @@ func (s *coreScript) drain() string {
 			}
 			out.WriteByte('\n')
 			if a.kind == doClose {
-				s.core.closed(s.now)
+				s.core.closed(s.now, s.filled)
 			}
 		}
 	}

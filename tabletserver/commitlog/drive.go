@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/bits"
+	"runtime"
 	"time"
 
 	"github.com/tabletdb/tabletdb/internal/base"
@@ -83,7 +84,10 @@ func (l *Log) collect() bool {
 	l.mu.Lock()
 	closed := l.mu.closed
 	l.mu.closed = nil
-	open, since, flush := l.mu.open.bytes > 0, l.mu.open.since, l.mu.flush
+	since, flush, open := l.mu.open.since, l.mu.flush, 0
+	if l.mu.open.bytes > 0 {
+		open = len(l.mu.open.buf.records)
+	}
 	if len(closed) > 0 && l.mu.headSince.IsZero() {
 		l.mu.headSince = time.Now()
 	}
@@ -91,14 +95,15 @@ func (l *Log) collect() bool {
 	now := time.Now()
 	for _, b := range closed {
 		l.build(b)
-		l.core.closed(now)
+		l.core.closed(now, b.records)
 	}
-	if open {
-		l.core.filled(now, since)
+	if open > 0 {
+		l.core.filled(now, since, open)
 		if flush {
 			l.core.flushed(now)
 		}
 	}
+	l.expect.Store(int64(l.core.expect))
 	return len(l.core.todo) > 0
 }
 
@@ -130,6 +135,11 @@ func (l *Log) perform() error {
 	for _, a := range todo {
 		switch a.kind {
 		case doClose:
+			if len(l.batches) == 0 && l.crowd > 1 {
+				// On a store that is faster than a timer, this is the
+				// chance of the writers that were just woken.
+				runtime.Gosched()
+			}
 			l.mu.Lock()
 			if l.mu.open.pos == a.pos && l.mu.open.bytes > 0 {
 				l.rotateLocked()
@@ -175,7 +185,7 @@ func (l *Log) acknowledge() {
 		}
 	}
 	l.mu.Unlock()
-	b.acked = true
+	b.acked, l.crowd = true, b.records
 	b.finish(nil)
 	b.cancel() // a second upload of the same is no longer needed
 	l.cfg.Events.Acked(b.records, now.Sub(b.closedAt))

@@ -35,6 +35,9 @@ func (l *latency) linger() time.Duration {
 	return min(max(l.p50, minLinger), maxLinger)
 }
 
+// gather returns how long writers that were woken get to come back.
+func (l *latency) gather() time.Duration { return min(l.p50/8, maxGather) }
+
 // hedgeAfter returns when an upload should be sent again.
 func (l *latency) hedgeAfter() time.Duration {
 	if l.n < len(l.ring)/2 {

@@ -49,7 +49,9 @@ type Log struct {
 	batches []*Batch // of the core's slots
 	latency latency
 	prevSum uint32
+	crowd   int // records of the batch acknowledged last
 
+	expect  atomic.Int64  // the core's: with so many records the open batch is to be closed
 	wake    chan struct{} // something was appended, closed or is to be flushed
 	results chan result
 	ctx     context.Context // ends when the log is abandoned or has stopped

@@ -47,6 +47,7 @@ func (l *Log) tune() {
 	if l.cfg.Linger == 0 {
 		l.core.linger = l.latency.linger()
 	}
+	l.core.gather = l.latency.gather()
 	switch {
 	case l.cfg.HedgeAfter < 0:
 		l.core.hedgeAfter = 0

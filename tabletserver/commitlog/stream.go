@@ -115,6 +115,7 @@ func (s *Stream) Append(first, last base.Seq, body ...[]byte) (*Batch, error) {
 	l.mu.pending += size
 	l.mu.records++
 	l.mu.bytes += size
+	wake = wake || int64(len(b.buf.records)) == l.expect.Load()
 	if b.bytes >= int64(l.cfg.MaxBatchBytes) {
 		l.rotateLocked()
 		wake = true

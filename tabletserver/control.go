@@ -1,0 +1,224 @@
+package tabletserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/lockservice"
+	"github.com/tabletdb/tabletdb/proto/controlpb"
+	"github.com/tabletdb/tabletdb/tabletserver/tablet"
+)
+
+// Control is the control service of a server (controlpb.TabletServer).
+type Control struct {
+	controlpb.UnimplementedTabletServerServer
+	s *Server
+}
+
+// Control returns the control service.
+func (s *Server) Control() *Control { return &Control{s: s} }
+
+// Load implements controlpb.TabletServer.
+func (c *Control) Load(_ context.Context, r *controlpb.LoadRequest) (*controlpb.LoadResponse, error) {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.closing || s.life.Err() != nil {
+		return nil, fmt.Errorf("server %v shuts down: %w", s.Incarnation(), base.ErrNotServing)
+	}
+	for _, x := range r.Tablets {
+		id := base.TabletID(x.Tablet)
+		if t, ok := s.tablet(id); ok && t.Epoch() == base.Epoch(x.Tepoch) && t.State() != tablet.Stopped {
+			continue
+		}
+		s.workers.Go(func() { s.load(x) })
+	}
+	return &controlpb.LoadResponse{}, nil
+}
+
+// load loads one tablet if its record says that it is this server's.
+func (s *Server) load(x *controlpb.TabletID) {
+	select {
+	case s.loading <- struct{}{}:
+		defer func() { <-s.loading }()
+	case <-s.life.Done():
+		return
+	}
+	rec, err := s.meta.Tablet(s.life, base.TableID(x.Table), x.End, base.TabletID(x.Tablet))
+	if err != nil || rec.Owner != s.Incarnation() {
+		if err != nil && !errors.Is(err, base.ErrNotFound) && s.life.Err() == nil {
+			s.log.Warn("record of a tablet to be loaded was not read", "tablet", x.Tablet, "err", err)
+		}
+		return // a hint that came late; the master tells again
+	}
+	t := tablet.New(s.env, rec)
+	if old, ok := s.tablets.LoadOrStore(t.ID(), t); ok {
+		o := old.(*tablet.Tablet)
+		if o.Epoch() == t.Epoch() && o.State() != tablet.Stopped {
+			return
+		}
+		o.Abandon()
+		if !s.tablets.CompareAndSwap(t.ID(), old, t) {
+			return // another call was faster
+		}
+	}
+	s.loaded(t, t.Load(s.life))
+}
+
+func (s *Server) loaded(t *tablet.Tablet, err error) {
+	switch {
+	case err == nil:
+		return
+	case errors.Is(err, tablet.ErrLost) || s.life.Err() != nil:
+		s.tablets.CompareAndDelete(t.ID(), t)
+	default:
+		// It stays in the list, stopped, with the reason; the master tells
+		// again, and then it is tried again.
+		s.log.Error("tablet was not loaded", "tablet", uint64(t.ID()), "err", err)
+	}
+}
+
+// Unload implements controlpb.TabletServer.
+func (c *Control) Unload(ctx context.Context, r *controlpb.UnloadRequest) (*controlpb.UnloadResponse, error) {
+	t, ok := c.s.tablet(base.TabletID(r.Tablet.GetTablet()))
+	if !ok || t.Epoch() != base.Epoch(r.Tablet.GetTepoch()) {
+		return &controlpb.UnloadResponse{}, nil
+	}
+	// The release goes on when the caller does not wait any longer.
+	err := c.s.detached(ctx, func(life context.Context) error { return c.s.release(life, t) })
+	if err != nil {
+		return nil, err
+	}
+	return &controlpb.UnloadResponse{}, nil
+}
+
+// detached runs f for as long as the server lives, and waits for it for as long
+// as ctx allows: a transaction that is under way must not be cut off by a
+// caller's deadline (R4).
+func (s *Server) detached(ctx context.Context, f func(life context.Context) error) error {
+	done := make(chan error, 1)
+	s.mu.Lock()
+	if s.life.Err() != nil {
+		s.mu.Unlock()
+		return fmt.Errorf("server %v has ended: %w", s.Incarnation(), base.ErrNotServing)
+	}
+	s.workers.Go(func() { done <- f(s.life) })
+	s.mu.Unlock()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// chosen returns the tablets that a request names.
+func (s *Server) chosen(table uint64, ids []uint64) []*tablet.Tablet {
+	named := map[base.TabletID]bool{}
+	for _, id := range ids {
+		named[base.TabletID(id)] = true
+	}
+	var list []*tablet.Tablet
+	for _, t := range s.all() {
+		all := table == 0 && len(ids) == 0
+		if t.State() == tablet.Serving && (all || named[t.ID()] || table != 0 && t.Table() == base.TableID(table)) {
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
+// each runs f on tablets, a few at a time, and returns the first error.
+func (s *Server) each(life context.Context, list []*tablet.Tablet, workers int, f func(context.Context, *tablet.Tablet) error) error {
+	slots := make(chan struct{}, workers)
+	errs := make(chan error, len(list))
+	for _, t := range list {
+		slots <- struct{}{}
+		go func() {
+			defer func() { <-slots }()
+			errs <- f(life, t)
+		}()
+	}
+	var first error
+	for range list {
+		if err := <-errs; err != nil && first == nil && !errors.Is(err, base.ErrNotServing) {
+			first = err
+		}
+	}
+	return first
+}
+
+// Flush implements controlpb.TabletServer.
+func (c *Control) Flush(ctx context.Context, r *controlpb.FlushRequest) (*controlpb.FlushResponse, error) {
+	list := c.s.chosen(r.Table, r.Tablets)
+	err := c.s.detached(ctx, func(life context.Context) error {
+		return c.s.each(life, list, c.s.cfg.Options.Flushers, func(life context.Context, t *tablet.Tablet) error { return t.Flush(life) })
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &controlpb.FlushResponse{Tablets: uint32(len(list))}, nil
+}
+
+// Compact implements controlpb.TabletServer.
+func (c *Control) Compact(ctx context.Context, r *controlpb.CompactRequest) (*controlpb.CompactResponse, error) {
+	list := c.s.chosen(r.Table, r.Tablets)
+	err := c.s.detached(ctx, func(life context.Context) error {
+		return c.s.each(life, list, c.s.cfg.Options.Compactors, func(life context.Context, t *tablet.Tablet) error {
+			if err := t.Flush(life); err != nil {
+				return err
+			}
+			_, err := t.Compact(life, true)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &controlpb.CompactResponse{Tablets: uint32(len(list))}, nil
+}
+
+// RefreshSchemas implements controlpb.TabletServer.
+func (c *Control) RefreshSchemas(ctx context.Context, r *controlpb.RefreshSchemasRequest) (*controlpb.RefreshSchemasResponse, error) {
+	if err := c.s.env.Schemas.Await(ctx, lockservice.Revision(r.Revision)); err != nil {
+		return nil, err
+	}
+	return &controlpb.RefreshSchemasResponse{}, nil
+}
+
+// Describe implements controlpb.TabletServer.
+func (c *Control) Describe(_ context.Context, r *controlpb.DescribeRequest) (*controlpb.DescribeResponse, error) {
+	t, ok := c.s.tablet(base.TabletID(r.Tablet))
+	if !ok {
+		return nil, fmt.Errorf("tablet %d is not here: %w", r.Tablet, base.ErrNotFound)
+	}
+	d := t.Describe()
+	return &controlpb.DescribeResponse{
+		Load: c.s.rates.tablet(t, time.Now()), Record: d.Record.Proto(), Manifest: d.Manifest.Proto(),
+		NextSeq: uint64(d.Next), VisibleSeq: uint64(d.Visible), Events: t.Events(),
+	}, nil
+}
+
+// Status implements controlpb.TabletServer.
+func (c *Control) Status(_ context.Context, r *controlpb.StatusRequest) (*controlpb.StatusResponse, error) {
+	s, now := c.s, time.Now()
+	resp := &controlpb.StatusResponse{Server: s.record, Load: s.serverLoad(now)}
+	for _, t := range s.all() {
+		l := s.rates.tablet(t, now)
+		if t.State() == tablet.Loading {
+			resp.Load.Loading++
+		}
+		resp.Load.Tablets++
+		resp.Load.Reads += l.Reads
+		resp.Load.Writes += l.Writes
+		resp.Load.ReadBytes += l.ReadBytes
+		resp.Load.WriteBytes += l.WriteBytes
+		if !r.OmitTablets {
+			resp.Tablets = append(resp.Tablets, l)
+		}
+	}
+	return resp, nil
+}

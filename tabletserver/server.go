@@ -1,0 +1,332 @@
+package tabletserver
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/lockservice"
+	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/objstore"
+	"github.com/tabletdb/tabletdb/proto/metapb"
+	"github.com/tabletdb/tabletdb/sstable"
+	"github.com/tabletdb/tabletdb/tabletserver/commitlog"
+	"github.com/tabletdb/tabletdb/tabletserver/schema"
+	"github.com/tabletdb/tabletdb/tabletserver/tablet"
+)
+
+// Config is what a server must be given.
+type Config struct {
+	LockService lockservice.Client
+	// Store holds SSTables, manifests and the logs of others; it may retry.
+	Store objstore.Store
+	// LogStore holds the own log; it must not retry puts (commitlog.Config).
+	LogStore objstore.Store
+	// Address is where others reach the gRPC services of this process.
+	Address string
+	// Name is stable over restarts: a host or pod name. Zone and Version are
+	// for placement and people.
+	Name, Zone, Version string
+	// StatusAddress is where /metrics is; for people.
+	StatusAddress string
+	Logger        *slog.Logger
+	Options       Options
+}
+
+// Options are the knobs; zero values mean the defaults.
+type Options struct {
+	// SessionTTL is how long the server may be silent before its tablets go
+	// to others; 0: the lock service's default.
+	SessionTTL time.Duration
+	// MemtableBytes is the memory for all memtables; 512 MiB.
+	MemtableBytes int64
+	// CacheBytes is the memory for unpacked blocks; 256 MiB. Negative: none.
+	CacheBytes int64
+	// Tablet are the knobs of each tablet.
+	Tablet tablet.Options
+	// Linger and MaxInFlight are the log's; see commitlog.Config.
+	Linger      time.Duration
+	MaxInFlight int
+	// MaxLogBytes and MaxLogObjects are how much log may be needed before
+	// those who need it are flushed; 256 MiB and 8,192.
+	MaxLogBytes   int64
+	MaxLogObjects int64
+	// TruncateInterval is how often the log is truncated; 2 s.
+	TruncateInterval time.Duration
+	// Loaders, Flushers and Compactors are how many of a kind run at once;
+	// 64, 4 and 2.
+	Loaders, Flushers, Compactors int
+	// NoCompaction leaves merging to those who ask for it.
+	NoCompaction bool
+}
+
+// EnsureDefaults fills in the defaults.
+func (o *Options) EnsureDefaults() {
+	def := func(p *int, v int) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	def64 := func(p *int64, v int64) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	def64(&o.MemtableBytes, 512<<20)
+	def64(&o.CacheBytes, 256<<20)
+	def64(&o.MaxLogBytes, 256<<20)
+	def64(&o.MaxLogObjects, 8192)
+	def(&o.Loaders, 64)
+	def(&o.Flushers, 4)
+	def(&o.Compactors, 2)
+	if o.TruncateInterval == 0 {
+		o.TruncateInterval = 2 * time.Second
+	}
+	o.CacheBytes = max(o.CacheBytes, 0)
+	o.Tablet.EnsureDefaults()
+	// A memtable that alone may fill the budget would stall all others.
+	o.Tablet.MemtableBytes = min(o.Tablet.MemtableBytes, o.MemtableBytes/4)
+}
+
+// Server is one incarnation. Its methods may be called concurrently.
+type Server struct {
+	cfg     Config
+	log     *slog.Logger
+	session lockservice.Session
+	wal     *commitlog.Log
+	meta    *meta.Store
+	cache   *sstable.Cache
+	env     *tablet.Env
+	record  *metapb.ServerRecord
+	started time.Time
+
+	tablets  sync.Map // base.TabletID -> *tablet.Tablet
+	loading  chan struct{}
+	flushes  *queue
+	compacts *queue
+	rates    rates
+
+	life    context.Context // ends when the server does
+	end     context.CancelFunc
+	workers sync.WaitGroup
+	done    chan struct{} // closed when it has ended
+	mu      struct {
+		sync.Mutex
+		closing bool
+		err     error
+		low     base.Position // of the log, as committed
+	}
+}
+
+// Open registers a server and starts it. It owns no tablets yet.
+func Open(ctx context.Context, cfg Config) (*Server, error) {
+	cfg.Options.EnsureDefaults()
+	s := &Server{
+		cfg: cfg, meta: meta.NewStore(cfg.LockService), started: time.Now(),
+		cache: sstable.NewCache(cfg.Options.CacheBytes), done: make(chan struct{}),
+		loading: make(chan struct{}, cfg.Options.Loaders),
+		flushes: newQueue(), compacts: newQueue(),
+	}
+	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
+	if err := s.open(ctx); err != nil {
+		s.end()
+		if s.env != nil && s.env.Schemas != nil {
+			s.env.Schemas.Close()
+		}
+		if s.wal != nil {
+			s.wal.Abandon()
+		}
+		if s.session != nil {
+			s.session.Close(ctx)
+		}
+		return nil, fmt.Errorf("open tablet server: %w", err)
+	}
+	s.start()
+	return s, nil
+}
+
+func (s *Server) open(ctx context.Context) (err error) {
+	o := &s.cfg.Options
+	if s.session, err = s.cfg.LockService.OpenSession(ctx, "tabletserver "+s.cfg.Address, o.SessionTTL); err != nil {
+		return err
+	}
+	self := s.session.ID()
+	s.log = s.cfg.Logger.With("server", self.String())
+	logCfg := commitlog.Config{
+		Store: s.cfg.LogStore, Incarnation: self, Logger: s.log,
+		Linger: o.Linger, MaxInFlight: o.MaxInFlight,
+		OnFenced: func(err error) { s.die(fmt.Errorf("commit log: %w", err)) },
+	}
+	if _, err := rand.Read(logCfg.Nonce[:]); err != nil {
+		return err
+	}
+	if s.wal, err = commitlog.Open(logCfg); err != nil {
+		return err
+	}
+	s.env = &tablet.Env{
+		Store: s.cfg.Store, Meta: s.meta, Log: s.wal, Session: s.session,
+		Files: tablet.NewFiles(s.cfg.Store, s.cache, self), Logs: tablet.NewLogs(s.cfg.Store, s.meta),
+		Budget: tablet.NewBudget(o.MemtableBytes), Rows: &tablet.RowLocks{}, Logger: s.log, Options: o.Tablet,
+		WantFlush: s.flushes.add, WantCompact: s.wantCompact,
+	}
+	if s.env.Schemas, err = schema.Open(ctx, s.meta, s.log); err != nil {
+		return err
+	}
+	s.record = &metapb.ServerRecord{
+		Incarnation: meta.IncarnationProto(self), Address: s.cfg.Address, Name: s.cfg.Name, Zone: s.cfg.Zone,
+		Version: s.cfg.Version, StartedUs: s.started.UnixMicro(), StatusAddress: s.cfg.StatusAddress,
+	}
+	return s.meta.RegisterServer(ctx, s.record)
+}
+
+func (s *Server) wantCompact(t *tablet.Tablet) {
+	if !s.cfg.Options.NoCompaction {
+		s.compacts.add(t)
+	}
+}
+
+// start starts the workers.
+func (s *Server) start() {
+	o := &s.cfg.Options
+	run := func(f func()) { s.workers.Go(f) }
+	for range o.Flushers {
+		run(func() { s.flushes.work(s.life, s.flushOne) })
+	}
+	for range o.Compactors {
+		run(func() { s.compacts.work(s.life, s.compactOne) })
+	}
+	run(s.truncateLoop)
+	run(s.memoryLoop)
+	run(func() {
+		select {
+		case <-s.session.Expired():
+			s.die(base.ErrSessionExpired)
+		case <-s.life.Done():
+		}
+	})
+	go func() { // whatever ended it, this is how it ends
+		<-s.life.Done()
+		s.workers.Wait()
+		s.tablets.Range(func(_, v any) bool { v.(*tablet.Tablet).Abandon(); return true })
+		s.wal.Abandon()
+		s.wal.Close(context.WithoutCancel(s.life))
+		s.env.Schemas.Close()
+		close(s.done)
+	}()
+}
+
+// Incarnation returns which incarnation this is.
+func (s *Server) Incarnation() base.Incarnation { return s.session.ID() }
+
+// Done is closed when the server has stopped for good; Err says why.
+func (s *Server) Done() <-chan struct{} { return s.done }
+
+// Err returns why the server stopped by itself; nil after Close or Kill.
+func (s *Server) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.err
+}
+
+// die stops the server because it must not serve any more.
+func (s *Server) die(err error) {
+	s.mu.Lock()
+	first := s.mu.err == nil && s.life.Err() == nil
+	if first {
+		s.mu.err = err
+	}
+	s.mu.Unlock()
+	if first {
+		s.log.Error("tablet server stops serving", "err", err)
+		s.session.Abandon()
+		s.end()
+	}
+}
+
+// Kill stops the server as the death of its process would: nothing is flushed,
+// nothing released, the session is left to expire.
+func (s *Server) Kill() {
+	s.session.Abandon()
+	s.end()
+	<-s.done
+}
+
+// Close gives all tablets up, so that others serve them at once, and ends the
+// session. Where ctx ends before that is done, the rest is left as by Kill,
+// and the error says so.
+func (s *Server) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.mu.closing = true
+	s.mu.Unlock()
+	err := s.releaseAll(ctx)
+	if err == nil {
+		err = s.wal.Close(ctx)
+	}
+	s.end()
+	<-s.done // reads and writes have stopped
+	if err != nil {
+		s.session.Abandon()
+		return fmt.Errorf("close tablet server: %w", err)
+	}
+	if err := s.session.Close(ctx); err != nil {
+		return fmt.Errorf("close tablet server: %w", err)
+	}
+	return nil
+}
+
+// releaseAll releases all tablets, some at a time.
+func (s *Server) releaseAll(ctx context.Context) error {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var first error
+	slots := make(chan struct{}, s.cfg.Options.Loaders)
+	s.tablets.Range(func(_, v any) bool {
+		t := v.(*tablet.Tablet)
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if err := s.release(ctx, t); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				if first == nil {
+					first = err
+				}
+			}
+		})
+		return true
+	})
+	wg.Wait()
+	return first
+}
+
+// release gives one tablet up. One that still loads is left to the master,
+// which takes back what did not register.
+func (s *Server) release(ctx context.Context, t *tablet.Tablet) error {
+	if t.State() == tablet.Loading {
+		t.Abandon()
+	} else if err := t.Release(ctx); err != nil {
+		return err
+	}
+	s.tablets.CompareAndDelete(t.ID(), t)
+	return nil
+}
+
+// tablet returns a tablet that this server has.
+func (s *Server) tablet(id base.TabletID) (*tablet.Tablet, bool) {
+	v, ok := s.tablets.Load(id)
+	if !ok {
+		return nil, false
+	}
+	return v.(*tablet.Tablet), true
+}
+
+// all returns all tablets.
+func (s *Server) all() []*tablet.Tablet {
+	var list []*tablet.Tablet
+	s.tablets.Range(func(_, v any) bool { list = append(list, v.(*tablet.Tablet)); return true })
+	return list
+}
