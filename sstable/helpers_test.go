@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"testing"
 
@@ -15,8 +17,15 @@ import (
 
 var testFile = base.FileNumber{Creator: base.Incarnation{Generation: 1, Index: 42}, Number: 7}
 
+// newRand returns a random source, and logs its seed; SEED sets it.
 func newRand(t testing.TB) *rand.Rand {
 	seed := rand.Uint64()
+	if s := os.Getenv("SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
 	t.Logf("seed %d", seed)
 	return rand.New(rand.NewPCG(seed, 0))
 }

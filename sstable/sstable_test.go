@@ -32,10 +32,10 @@ func TestAgainstSortedSlice(t *testing.T) {
 	rng := newRand(t)
 	ws, is := variants()
 	for _, wo := range ws {
-		for _, n := range []int{0, 1, 40, 3000} {
+		for _, n := range []int{0, 1, 40, 1500} {
 			entries := randomEntries(rng, n, 300)
 			if n == 40 {
-				entries[20].value = make([]byte, 3<<20)
+				entries[20].value = make([]byte, 1<<20)
 			}
 			tab := write(t, wo, entries)
 			cache := NewCache(rng.Int64N(1 << 20))
@@ -193,7 +193,7 @@ func TestFiltersSayNo(t *testing.T) {
 }
 
 func TestTwoLevelIndex(t *testing.T) {
-	entries := rows(20_000, 3000)
+	entries := rows(5000, 3000)
 	tab := write(t, WriterOptions{BlockSize: minBlockSize}, entries)
 	r, _ := open(t, tab, ReaderOptions{})
 	if len(r.index.parts) < 3 || r.footer.levels != 2 {

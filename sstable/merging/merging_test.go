@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sort"
+	"strconv"
 	"testing"
 
 	"github.com/tabletdb/tabletdb/internal/base"
@@ -53,6 +55,19 @@ func (s *sliceIter) Value() []byte          { return s.value }
 func (s *sliceIter) Err() error             { return s.err }
 func (s *sliceIter) Close() error           { s.closed++; return s.err }
 
+// newRand returns a random source, and logs its seed; SEED sets it.
+func newRand(t testing.TB) *rand.Rand {
+	seed := rand.Uint64()
+	if s := os.Getenv("SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
 // randomChildren returns n iterators, some keys being in several of them, and
 // the entries that their merge must show.
 func randomChildren(rng *rand.Rand, n int) ([]base.Iterator, []entry) {
@@ -82,9 +97,7 @@ func randomChildren(rng *rand.Rand, n int) ([]base.Iterator, []entry) {
 }
 
 func TestAgainstSortedSlice(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 0))
+	rng := newRand(t)
 	for range 300 {
 		children, want := randomChildren(rng, rng.IntN(8))
 		it := New(children...)
@@ -124,9 +137,7 @@ func TestAgainstSortedSlice(t *testing.T) {
 }
 
 func TestErrorsStop(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 0))
+	rng := newRand(t)
 	for range 300 {
 		children, want := randomChildren(rng, 2+rng.IntN(4))
 		children[0].(*sliceIter).failAt = rng.IntN(20)
