@@ -337,3 +337,30 @@ func TestCacheIsBounded(t *testing.T) {
 		t.Errorf("a scan changed the cache from %+v to %+v", before, after)
 	}
 }
+
+func TestOneReaderManyGoroutines(t *testing.T) {
+	entries := rows(3000, 300)
+	r, _ := open(t, write(t, WriterOptions{Compression: compress.Zstd}, entries), ReaderOptions{Cache: NewCache(200 << 10)})
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			o := IterOptions{FillCache: g%2 == 0, StableValues: g%3 == 0}
+			if g%4 > 1 {
+				o.Readahead = 100 << 10
+			}
+			it := r.NewIter(t.Context(), o)
+			defer it.Close()
+			for i := g; i+20 < len(entries); i += 97 {
+				ok := it.SeekGE(entries[i].key)
+				for j := range 20 {
+					if !ok || !bytes.Equal(it.Key(), entries[i+j].key) || !bytes.Equal(it.Value(), entries[i+j].value) {
+						t.Errorf("goroutine %d: entry %d is wrong: %v", g, i+j, it.Err())
+						return
+					}
+					ok = it.Next()
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
