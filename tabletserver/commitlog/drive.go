@@ -53,6 +53,7 @@ func (l *Log) run() error {
 		select {
 		case <-l.wake:
 		case r := <-l.results:
+			l.look()
 			l.handle(r)
 		case <-timer.C:
 			l.core.tick(time.Now())
@@ -72,15 +73,17 @@ func (l *Log) untilWake() time.Duration {
 // collect tells the core what has been appended and which calls have ended,
 // and reports whether it has something to do.
 func (l *Log) collect() bool {
-	for {
-		select {
-		case r := <-l.results:
-			l.handle(r)
-			continue
-		default:
-		}
-		break
+	l.look()
+	for len(l.results) > 0 { // the driver alone receives
+		l.handle(<-l.results)
 	}
+	l.expect.Store(int64(l.core.expect))
+	return len(l.core.todo) > 0
+}
+
+// look tells the core what has been appended.
+func (l *Log) look() {
+	now := time.Now()
 	l.mu.Lock()
 	closed := l.mu.closed
 	l.mu.closed = nil
@@ -89,10 +92,9 @@ func (l *Log) collect() bool {
 		open = len(l.mu.open.buf.records)
 	}
 	if len(closed) > 0 && l.mu.headSince.IsZero() {
-		l.mu.headSince = time.Now()
+		l.mu.headSince = now
 	}
 	l.mu.Unlock()
-	now := time.Now()
 	for _, b := range closed {
 		l.build(b)
 		l.core.closed(now, b.records)
@@ -103,8 +105,6 @@ func (l *Log) collect() bool {
 			l.core.flushed(now)
 		}
 	}
-	l.expect.Store(int64(l.core.expect))
-	return len(l.core.todo) > 0
 }
 
 // build makes the object of a closed batch.
