@@ -52,8 +52,8 @@ type Options struct {
 	Listen string
 
 	// Heartbeat is how long a follower waits for a word from the leader, and a
-	// leader for a majority, before it gives them up; 0 means 500 ms. Fail-over
-	// takes about two of them. Elections are retried as often.
+	// leader for a majority, before it gives them up; 0 means 400 ms. Fail-over
+	// takes about three of them. Elections are retried as often.
 	Heartbeat time.Duration
 	// DefaultTTL and MinTTL of sessions; 0 means 10 s and 1 s. The longest is
 	// state.MaxTTL. Leases are looked at every eighth of MinTTL.
@@ -81,7 +81,7 @@ func (o Options) withDefaults() Options {
 			*d = v
 		}
 	}
-	set(&o.Heartbeat, 500*time.Millisecond)
+	set(&o.Heartbeat, 400*time.Millisecond)
 	set(&o.DefaultTTL, 10*time.Second)
 	set(&o.MinTTL, time.Second)
 	set(&o.SnapshotInterval, 30*time.Second)
