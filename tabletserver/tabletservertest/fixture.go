@@ -1,0 +1,262 @@
+// Package tabletservertest runs tablet servers without a master: tests give
+// and take tablets themselves, step by step, by the transactions of package
+// meta.
+package tabletservertest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/bigtable/admin/apiv2/adminpb"
+	"cloud.google.com/go/bigtable/apiv2/bigtablepb"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/chunk"
+	"github.com/tabletdb/tabletdb/internal/route"
+	"github.com/tabletdb/tabletdb/lockservice"
+	lockmem "github.com/tabletdb/tabletdb/lockservice/mem"
+	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/objstore"
+	storemem "github.com/tabletdb/tabletdb/objstore/mem"
+	"github.com/tabletdb/tabletdb/proto/controlpb"
+	"github.com/tabletdb/tabletdb/proto/metapb"
+	"github.com/tabletdb/tabletdb/tabletserver"
+	"github.com/tabletdb/tabletdb/wal"
+)
+
+// Fixture is a lock service, a bucket and the servers that a test opens. It is
+// meant for synctest bubbles.
+type Fixture struct {
+	T     testing.TB
+	Lock  *lockmem.Service
+	Store objstore.Store
+	Meta  *meta.Store // of the test, which plays the master
+	// Options are given to every server that is opened.
+	Options tabletserver.Options
+	// LogStore, if set, is the store for the logs.
+	LogStore objstore.Store
+
+	servers []*Server
+	names   int
+}
+
+// Server is a tablet server of a fixture.
+type Server struct {
+	*tabletserver.Server
+	F    *Fixture
+	Lock lockservice.Client // of the server, for fault injection
+}
+
+// TTL of the sessions of servers.
+const TTL = 5 * time.Second
+
+// New returns a fixture over memory. Its Close, which the test need not call,
+// kills all servers.
+func New(t testing.TB) *Fixture {
+	f := &Fixture{T: t, Lock: lockmem.New(lockmem.Options{}), Store: storemem.New()}
+	f.Meta = meta.NewStore(f.Lock.Client())
+	f.Options = tabletserver.Options{SessionTTL: TTL, MemtableBytes: 64 << 20, CacheBytes: 1 << 20}
+	return f
+}
+
+// Close kills the servers that still run and stops the lock service.
+func (f *Fixture) Close() {
+	for _, s := range f.servers {
+		s.Kill()
+	}
+	f.Lock.Close()
+}
+
+// Must fails the test at an error.
+func (f *Fixture) Must(err error) {
+	f.T.Helper()
+	if err != nil {
+		f.T.Fatal(err)
+	}
+}
+
+// Open opens a server.
+func (f *Fixture) Open(ctx context.Context) *Server {
+	f.T.Helper()
+	f.names++
+	log := f.Store
+	if f.LogStore != nil {
+		log = f.LogStore
+	}
+	ls := f.Lock.Client()
+	name := fmt.Sprintf("ts%d", f.names)
+	s, err := tabletserver.Open(ctx, tabletserver.Config{
+		LockService: ls, Store: f.Store, LogStore: log, Address: name + ":1", Name: name,
+		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Options: f.Options,
+	})
+	f.Must(err)
+	x := &Server{Server: s, F: f, Lock: ls}
+	f.servers = append(f.servers, x)
+	return x
+}
+
+// CreateTable stores a table with the families cf (all versions) and v1 (one
+// version), and the initial splits.
+func (f *Fixture) CreateTable(ctx context.Context, splits ...string) meta.Table {
+	f.T.Helper()
+	var keys [][]byte
+	for _, s := range splits {
+		keys = append(keys, []byte(s))
+	}
+	f.names++
+	t, err := f.Meta.CreateTable(ctx, &metapb.TableRecord{
+		Name: fmt.Sprintf("projects/p/instances/i/tables/t%d", f.names),
+		Families: []*metapb.Family{
+			{Id: 1, Name: "cf"},
+			{Id: 2, Name: "v1", GcRule: &adminpb.GcRule{Rule: &adminpb.GcRule_MaxNumVersions{MaxNumVersions: 1}}},
+		},
+		NextFamily: 3,
+	}, keys, time.Now())
+	f.Must(err)
+	return t
+}
+
+// Tablets returns the tablets of a table in order.
+func (f *Fixture) Tablets(ctx context.Context, t meta.Table) []meta.Tablet {
+	f.T.Helper()
+	list, err := f.Meta.Tablets(ctx, t.ID, lockservice.ReadOptions{})
+	f.Must(err)
+	return list
+}
+
+// Assign gives a tablet to a server in meta, without telling the server.
+func (f *Fixture) Assign(ctx context.Context, t meta.Tablet, s *Server) meta.Tablet {
+	f.T.Helper()
+	done, err := f.Meta.Commit(ctx, meta.Assign(t, meta.Server{Incarnation: s.Incarnation(), Address: "x"}, time.Now()))
+	f.Must(err)
+	return done[0]
+}
+
+// Tell sends the hint that makes a server load a tablet.
+func (f *Fixture) Tell(ctx context.Context, t meta.Tablet, s *Server) {
+	f.T.Helper()
+	_, err := s.Control().Load(ctx, &controlpb.LoadRequest{Tablets: []*controlpb.TabletID{{
+		Table: uint64(t.Table), Tablet: uint64(t.ID), End: t.End, Tepoch: uint64(t.Epoch),
+	}}})
+	f.Must(err)
+}
+
+// Serve assigns a tablet to a server and waits until it is served.
+func (f *Fixture) Serve(ctx context.Context, t meta.Tablet, s *Server) meta.Tablet {
+	f.T.Helper()
+	t = f.Assign(ctx, t, s)
+	f.Tell(ctx, t, s)
+	return f.AwaitServing(ctx, t)
+}
+
+// AwaitServing waits until the record says that the tablet is served.
+func (f *Fixture) AwaitServing(ctx context.Context, t meta.Tablet) meta.Tablet {
+	f.T.Helper()
+	for range 1000 {
+		now, err := f.Meta.Tablet(ctx, t.Table, t.End, t.ID)
+		f.Must(err)
+		if now.State == meta.Serving && now.Epoch >= t.Epoch {
+			return now
+		}
+		time.Sleep(10 * time.Millisecond) // fake time
+	}
+	f.T.Fatalf("tablet %d is not served", t.ID)
+	return t
+}
+
+// Seal takes the dead server's log through SEALING to SEALED.
+func (f *Fixture) Seal(ctx context.Context, e base.Incarnation) {
+	f.T.Helper()
+	l, err := f.Meta.BeginSeal(ctx, e)
+	f.Must(err)
+	end, err := wal.Seal(ctx, f.Store, e, l.Low, e)
+	f.Must(err)
+	l, err = f.Meta.EndSeal(ctx, e, end)
+	f.Must(err)
+	f.Must(wal.WriteIndex(ctx, f.Store, e, l.Low, l.End))
+}
+
+// Bump takes a tablet from its dead owner.
+func (f *Fixture) Bump(ctx context.Context, t meta.Tablet) meta.Tablet {
+	f.T.Helper()
+	t, err := f.Meta.Tablet(ctx, t.Table, t.End, t.ID)
+	f.Must(err)
+	done, err := f.Meta.Commit(ctx, meta.Bump(t, time.Now()))
+	f.Must(err)
+	return done[0]
+}
+
+// Expire makes the lock service end the session of e, as if its TTL were over.
+func (f *Fixture) Expire(ctx context.Context, e base.Incarnation) {
+	f.T.Helper()
+	f.Must(f.Lock.Client().Revoke(ctx, e, true))
+}
+
+// FailOver ends the session of the tablet's owner and serves it elsewhere.
+func (f *Fixture) FailOver(ctx context.Context, t meta.Tablet, to *Server) meta.Tablet {
+	f.T.Helper()
+	f.Expire(ctx, t.Owner)
+	dead := t.Owner
+	t = f.Bump(ctx, t)
+	f.Seal(ctx, dead)
+	return f.Serve(ctx, t, to)
+}
+
+func target(t meta.Tablet) route.Target { return route.Target{Tablet: t.ID, Epoch: t.Epoch} }
+
+// Set writes a cell and returns the error.
+func (s *Server) Set(ctx context.Context, t meta.Tablet, row, family, qualifier string, ts int64, value string) error {
+	return s.Mutate(ctx, t, row, &bigtablepb.Mutation{Mutation: &bigtablepb.Mutation_SetCell_{SetCell: &bigtablepb.Mutation_SetCell{
+		FamilyName: family, ColumnQualifier: []byte(qualifier), TimestampMicros: ts, Value: []byte(value),
+	}}})
+}
+
+// Mutate applies mutations to a row.
+func (s *Server) Mutate(ctx context.Context, t meta.Tablet, row string, m ...*bigtablepb.Mutation) error {
+	req, err := proto.Marshal(&bigtablepb.MutateRowRequest{TableName: "t", RowKey: []byte(row), Mutations: m})
+	s.F.Must(err)
+	return s.MutateRow(ctx, target(t), req)
+}
+
+// Read returns the rows that a request yields, each as "row family:qualifier@ts=value ...".
+func (s *Server) Read(ctx context.Context, t meta.Tablet, r *bigtablepb.ReadRowsRequest) ([]string, error) {
+	req, err := proto.Marshal(r)
+	s.F.Must(err)
+	var rows []string
+	d := chunk.Decoder{Reversed: r.Reversed}
+	err = s.ReadRows(ctx, target(t), route.Scan{}, req, func(b mem.Buffer, _ route.FrameInfo) error {
+		defer b.Free()
+		return d.Decode(b.ReadOnlyData(), func(row *chunk.Row) error {
+			line := string(row.Key)
+			for _, c := range row.Cells {
+				line += fmt.Sprintf(" %s:%s@%d=%s", c.Family, c.Qualifier, c.Timestamp, c.Value)
+			}
+			rows = append(rows, line)
+			return nil
+		})
+	})
+	if err == nil {
+		err = d.Close()
+	}
+	return rows, err
+}
+
+// All returns all rows of a tablet.
+func (s *Server) All(ctx context.Context, t meta.Tablet) []string {
+	s.F.T.Helper()
+	rows, err := s.Read(ctx, t, &bigtablepb.ReadRowsRequest{})
+	s.F.Must(err)
+	return rows
+}
+
+// Flush flushes a tablet.
+func (s *Server) Flush(ctx context.Context, t meta.Tablet) error {
+	_, err := s.Control().Flush(ctx, &controlpb.FlushRequest{Tablets: []uint64{uint64(t.ID)}})
+	return err
+}
