@@ -18,10 +18,11 @@ import (
 )
 
 // server is the way to one tablet server: a call in process, or connections.
+// Local must be comparable; a pointer is.
 type server struct {
 	addr    string
 	local   route.Server
-	remotes []*route.Remote
+	remotes []route.Server
 	conns   []*grpc.ClientConn
 	next    atomic.Uint32
 	missed  int // rounds of reapLoop in which no live server had the address
@@ -69,13 +70,17 @@ func (s *server) dial(n rpc.Network, o Options) {
 	for range o.Connections {
 		cc, err := rpc.Dial(n, s.addr, o.Dial...)
 		if err != nil { // a malformed address: each call says so
-			s.remotes = []*route.Remote{route.NewRemote(broken{err})}
+			s.remotes = []route.Server{route.NewRemote(broken{err})}
 			return
 		}
 		s.conns = append(s.conns, cc)
 		s.remotes = append(s.remotes, route.NewRemote(conn{cc}))
 	}
 }
+
+// Conn returns cc as a connection on which a call that was certainly not sent
+// fails with base.ErrNotServing rather than UNAVAILABLE, which tells nothing.
+func Conn(cc *grpc.ClientConn) grpc.ClientConnInterface { return conn{cc} }
 
 // conn tells calls that were never sent from those that may have been: the
 // former are base.ErrNotServing, which promises that nothing was applied.

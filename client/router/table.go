@@ -12,6 +12,7 @@ import (
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/meta/schema"
 )
 
 // table is the cache of one table id.
@@ -49,23 +50,22 @@ var errTableGone = errors.New("the table of that name is another one now")
 func (r *Router) cached(name []byte) *table { return (*r.tables.Load())[string(name)] }
 
 // table returns the table of that name. base.ErrNotFound is the answer of a
-// linearizable read.
+// linearizable read, base.ErrInvalid is for what is no name of a table.
 func (r *Router) table(ctx context.Context, name []byte) (*table, error) {
 	if t := r.cached(name); t != nil && !t.gone.Load() {
 		return t, nil
 	}
 	n := string(name)
+	if _, err := schema.ParseName(n); err != nil {
+		return nil, err
+	}
 	if err := r.names.do(ctx, r, n, func(ctx context.Context) error { return r.resolve(ctx, n) }); err != nil {
 		return nil, err
 	}
 	if t := r.cached(name); t != nil {
 		return t, nil
 	}
-	return nil, noTable(n) // deleted meanwhile
-}
-
-func noTable(name string) error {
-	return base.Textf(base.ErrNotFound, "Table %s does not exist", name)
+	return nil, schema.NotFound(n) // deleted meanwhile
 }
 
 // resolve reads what name means and puts that into the cache.
@@ -74,7 +74,7 @@ func (r *Router) resolve(ctx context.Context, name string) error {
 	r.stats.lookups.Add(1)
 	if errors.Is(err, base.ErrNotFound) {
 		r.forget(name, nil)
-		return noTable(name)
+		return schema.NotFound(name)
 	}
 	if err != nil {
 		return err
@@ -108,6 +108,10 @@ func (r *Router) forget(name string, t *table) {
 	delete(tables, name)
 	r.tables.Store(&tables)
 }
+
+// Forget drops what is cached of the table of that name, which was deleted or
+// is another one now.
+func (r *Router) Forget(table string) { r.forget(table, nil) }
 
 // abandon wakes all who wait for tablets of a table that is no more.
 func (t *table) abandon() {

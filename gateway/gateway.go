@@ -1,0 +1,68 @@
+// Package gateway answers plain Bigtable clients: google.bigtable.v2 by way of
+// the router, google.bigtable.admin.v2 by way of meta and the active master.
+// It runs inside every tablet server and as a process of its own.
+//
+// The hot calls pass as wire bytes: of a request only the fields are read that
+// say where it goes, and the same bytes are forwarded; the tablet validates the
+// rest.
+package gateway
+
+import (
+	"log/slog"
+
+	"cloud.google.com/go/bigtable/admin/apiv2/adminpb"
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	"google.golang.org/grpc"
+
+	"github.com/tabletdb/tabletdb/client/router"
+	"github.com/tabletdb/tabletdb/internal/route"
+	"github.com/tabletdb/tabletdb/internal/rpc"
+	"github.com/tabletdb/tabletdb/meta"
+)
+
+// Config is what a Gateway needs.
+type Config struct {
+	// Router carries the data calls. It is the caller's.
+	Router *router.Router
+	// Meta is read for tables and servers.
+	Meta *meta.Store
+	// Network is how the active master is dialled.
+	Network rpc.Network
+	// Logger; nil discards.
+	Logger *slog.Logger
+}
+
+// Gateway is the front of a cluster. Its methods may be called concurrently.
+// Close it.
+type Gateway struct {
+	data
+	router *router.Router
+	meta   *meta.Store
+	master *masterClient
+	ops    *operations
+	log    *slog.Logger
+}
+
+var _ route.Frontend = (*Gateway)(nil)
+
+// New returns a Gateway. It starts nothing.
+func New(c Config) *Gateway {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Gateway{
+		data: data{router: c.Router}, router: c.Router, meta: c.Meta, log: c.Logger,
+		master: newMasterClient(c.Meta.LockService(), c.Network), ops: newOperations(),
+	}
+}
+
+// Register registers the admin services on s. The data service is registered
+// by route.Register, with the Gateway as the frontend.
+func (g *Gateway) Register(s *grpc.Server) {
+	adminpb.RegisterBigtableTableAdminServer(s, &tableAdmin{g: g})
+	adminpb.RegisterBigtableInstanceAdminServer(s, &instanceAdmin{g: g})
+	longrunningpb.RegisterOperationsServer(s, g.ops)
+}
+
+// Close closes the connection to the master.
+func (g *Gateway) Close() error { return g.master.close() }
