@@ -5,14 +5,14 @@ package memnet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 )
 
 // errRefused is what dialling an address gives where nobody listens.
-var errRefused = errors.New("connection refused")
+var errRefused error = syscall.ECONNREFUSED
 
 // Net is a network of named nodes. Its methods may be called concurrently.
 type Net struct {
