@@ -172,8 +172,17 @@ func (s *sealing) place(ctx context.Context, p base.Position) (what found, err e
 	return what, nil
 }
 
-// look reads what holds position p.
+// look reads what holds position p. Bytes that are damaged are read again once,
+// in case that happened on their way.
 func (s *sealing) look(ctx context.Context, key string, p base.Position) (found, error) {
+	what, err := s.tryLook(ctx, key, p)
+	if isCorrupt(err) {
+		what, err = s.tryLook(ctx, key, p)
+	}
+	return what, err
+}
+
+func (s *sealing) tryLook(ctx context.Context, key string, p base.Position) (found, error) {
 	b, err := s.store.GetRange(ctx, key, 0, HeaderLen)
 	if errors.Is(err, objstore.ErrNotFound) {
 		return foundNothing, nil
@@ -208,7 +217,7 @@ func retry(ctx context.Context, op func() error) error {
 		select {
 		case <-time.After(20 * time.Millisecond << i):
 		case <-ctx.Done():
-			return err
+			return fmt.Errorf("%w; before: %v", context.Cause(ctx), err)
 		}
 	}
 }
