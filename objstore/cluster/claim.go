@@ -115,3 +115,9 @@ func highestGeneration(ctx context.Context, s objstore.Store) (uint32, error) {
 	}
 	return highest, nil
 }
+
+// NewID returns a random id.
+func NewID() (id ID) {
+	rand.Read(id[:])
+	return id
+}

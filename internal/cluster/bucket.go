@@ -1,0 +1,134 @@
+// Package cluster puts the parts of TabletDB together: each role as a Node that
+// a process runs, and all of them in one process for `tabletd dev`, for tests
+// and for the demo.
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tabletdb/tabletdb/lockservice"
+	"github.com/tabletdb/tabletdb/objstore"
+	"github.com/tabletdb/tabletdb/objstore/cluster"
+	"github.com/tabletdb/tabletdb/objstore/limit"
+	"github.com/tabletdb/tabletdb/objstore/measure"
+	"github.com/tabletdb/tabletdb/objstore/openstore"
+	"github.com/tabletdb/tabletdb/objstore/probe"
+	"github.com/tabletdb/tabletdb/objstore/retry"
+)
+
+// Bucket is the object store as the roles use it.
+type Bucket struct {
+	// Data retries and bounds what is asked at once.
+	Data objstore.Store
+	// Log is for commit logs, which retry by themselves.
+	Log objstore.Store
+	// URL says where it is, without credentials.
+	URL string
+
+	close func() error
+}
+
+// NewBucket returns the bucket over a store that is open already.
+func NewBucket(raw objstore.Store, url string, reg prometheus.Registerer) (*Bucket, error) {
+	var base objstore.Store = raw
+	if reg != nil {
+		var err error
+		if base, err = measure.New(raw, reg); err != nil {
+			return nil, err
+		}
+	}
+	return &Bucket{
+		Data: retry.New(limit.New(base, limit.Options{Foreground: limit.Limits{Calls: 256}, Background: limit.Limits{Calls: 32}}), retry.Options{}),
+		Log:  base, URL: url, close: func() error { return nil },
+	}, nil
+}
+
+// probeRounds is how many rounds the probe of a process takes; whoever claims a
+// bucket first takes the full number.
+const probeRounds = 4
+
+// OpenBucket opens the store at a URL and probes it. It waits as long as the
+// store does not answer (R20), and fails where the store denies access or is
+// unfit.
+func OpenBucket(ctx context.Context, url string, o openstore.Options, reg prometheus.Registerer, log *slog.Logger) (*Bucket, error) {
+	raw, err := openstore.Open(ctx, url, o)
+	if err != nil {
+		return nil, err
+	}
+	for delay := 100 * time.Millisecond; ; delay = min(2*delay, 5*time.Second) {
+		err := probe.Run(ctx, raw, probe.Options{Rounds: probeRounds})
+		if err == nil {
+			break
+		}
+		if errors.Is(err, probe.ErrUnfit) || errors.Is(err, objstore.ErrDenied) || ctx.Err() != nil {
+			raw.Close()
+			return nil, fmt.Errorf("bucket %s: %w", url, err)
+		}
+		log.WarnContext(ctx, "bucket does not answer; waiting for it", "url", url, "err", err)
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+		}
+	}
+	b, err := NewBucket(raw, url, reg)
+	if err == nil {
+		b.close = raw.Close
+	}
+	return b, err
+}
+
+// Close frees what the bucket holds. No call may follow.
+func (b *Bucket) Close() error { return b.close() }
+
+// Keys of the lock service that say what belongs together.
+const (
+	idKey    = "config/cluster"
+	storeKey = "config/store"
+)
+
+// Join makes sure that lock service and bucket belong to one cluster, and
+// returns its id. The first process of a new cluster makes it: the id is
+// written into the lock service, then claimed in the bucket; so a new lock
+// service on a bucket that another cluster uses is refused, whoever comes
+// first.
+func Join(ctx context.Context, ls lockservice.Client, b *Bucket) (cluster.ID, error) {
+	kv, ok, _, err := ls.Get(ctx, idKey, lockservice.ReadOptions{})
+	if err != nil {
+		return cluster.ID{}, fmt.Errorf("read cluster id: %w", err)
+	}
+	if !ok {
+		if kv, err = draw(ctx, ls, b.URL); err != nil {
+			return cluster.ID{}, err
+		}
+	}
+	id, err := cluster.ParseID(string(kv.Value))
+	if err != nil {
+		return id, err
+	}
+	if _, err := cluster.Claim(ctx, b.Data, id); err != nil {
+		return id, fmt.Errorf("bucket %s: %w", b.URL, err)
+	}
+	return id, nil
+}
+
+// draw writes a new cluster id into the lock service, unless one is there.
+func draw(ctx context.Context, ls lockservice.Client, url string) (lockservice.KV, error) {
+	_, err := ls.Txn(ctx, lockservice.Txn{
+		If:   []lockservice.Compare{lockservice.Absent(idKey)},
+		Then: []lockservice.Op{lockservice.Put(idKey, []byte(cluster.NewID().String())), lockservice.Put(storeKey, []byte(url))},
+	})
+	if err != nil {
+		return lockservice.KV{}, fmt.Errorf("write cluster id: %w", err)
+	}
+	kv, _, _, err := ls.Get(ctx, idKey, lockservice.ReadOptions{})
+	if err != nil {
+		return kv, fmt.Errorf("read cluster id: %w", err)
+	}
+	return kv, nil
+}

@@ -1,0 +1,210 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+
+	"github.com/tabletdb/tabletdb/client/router"
+	"github.com/tabletdb/tabletdb/gateway"
+	"github.com/tabletdb/tabletdb/internal/route"
+	"github.com/tabletdb/tabletdb/internal/rpc"
+	"github.com/tabletdb/tabletdb/lockservice"
+	"github.com/tabletdb/tabletdb/master"
+	"github.com/tabletdb/tabletdb/meta"
+)
+
+// Env is what the nodes of one process share.
+type Env struct {
+	Network rpc.Network
+	// LockService is the process's client. Whoever made Env closes it.
+	LockService lockservice.Client
+	Bucket      *Bucket
+	// ClusterID is what Join returned.
+	ClusterID  string
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: no metrics
+	Version    string
+	// Local returns the tablet server of this process at an address, else nil.
+	Local func(addr string) route.Server
+}
+
+// grace is how long calls in flight may take when a node stops.
+const grace = 5 * time.Second
+
+// endpoint is a gRPC server on a listener.
+type endpoint struct {
+	server   *grpc.Server
+	health   *health.Server
+	listener net.Listener
+	served   chan error
+}
+
+// listen opens a listener. The address that a node advertises is the
+// listener's, which knows the port where the wanted one was 0.
+func listen(e *Env, addr string) (*endpoint, error) {
+	l, err := e.Network.Listen(addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	return &endpoint{listener: l, health: health.NewServer(), served: make(chan error, 1)}, nil
+}
+
+func (p *endpoint) addr() string { return p.listener.Addr().String() }
+
+// serve registers what every node has beside its own services, and serves.
+func (p *endpoint) serve(s *grpc.Server) {
+	p.server = s
+	healthpb.RegisterHealthServer(s, p.health)
+	reflection.Register(s)
+	go func() { p.served <- s.Serve(p.listener) }()
+}
+
+// stop lets calls in flight end.
+func (p *endpoint) stop() {
+	p.health.Shutdown()
+	rpc.Stop(p.server, grace)
+	<-p.served
+}
+
+// cut ends everything at once.
+func (p *endpoint) cut() {
+	p.server.Stop()
+	<-p.served
+}
+
+// MasterNode is a master with its endpoint.
+type MasterNode struct {
+	*master.Master
+	endpoint *endpoint
+}
+
+// OpenMaster starts a master that listens on addr.
+func OpenMaster(e *Env, addr string, o master.Options) (*MasterNode, error) {
+	p, err := listen(e, addr)
+	if err != nil {
+		return nil, err
+	}
+	m, err := master.Open(master.Config{
+		LockService: e.LockService, Store: e.Bucket.Data, Network: e.Network, Address: p.addr(),
+		ClusterID: e.ClusterID, Logger: e.Logger.With("role", "master"), Registerer: e.Registerer, Options: o,
+	})
+	if err != nil {
+		p.listener.Close()
+		return nil, err
+	}
+	s := rpc.NewServer(e.Logger, rpc.ServerOptions{})
+	m.Register(s)
+	p.serve(s)
+	return &MasterNode{m, p}, nil
+}
+
+// Addr is where the master listens.
+func (n *MasterNode) Addr() string { return n.endpoint.addr() }
+
+// Close stops the master; a standby takes over at once.
+func (n *MasterNode) Close() error {
+	err := n.Master.Close()
+	n.endpoint.stop()
+	return err
+}
+
+// Front is a gateway with the router under it.
+type Front struct {
+	router  *router.Router
+	gateway *gateway.Gateway
+}
+
+func newFront(e *Env) *Front {
+	store := meta.NewStore(e.LockService)
+	r := router.New(router.Config{Meta: store, Network: e.Network, Local: e.Local, Logger: e.Logger,
+		Options: router.Options{Dial: []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.ForceCodecV2(route.Codec()))}}})
+	return &Front{router: r, gateway: gateway.New(gateway.Config{Router: r, Meta: store, Network: e.Network, Logger: e.Logger})}
+}
+
+func (f *Front) close() error { return errors.Join(f.gateway.Close(), f.router.Close()) }
+
+// dataServer returns a gRPC server for the Bigtable service.
+func dataServer(e *Env) *grpc.Server {
+	return rpc.NewServer(e.Logger, rpc.ServerOptions{
+		StreamWorkers: 0,
+		More:          []grpc.ServerOption{grpc.ForceServerCodecV2(route.Codec())},
+	})
+}
+
+// GatewayNode is a gateway of its own.
+type GatewayNode struct {
+	front    *Front
+	endpoint *endpoint
+}
+
+// OpenGateway starts a gateway that listens on addr.
+func OpenGateway(e *Env, addr string) (*GatewayNode, error) {
+	p, err := listen(e, addr)
+	if err != nil {
+		return nil, err
+	}
+	n := &GatewayNode{front: newFront(e), endpoint: p}
+	s := dataServer(e)
+	route.Register(s, nil, n.front.gateway)
+	n.front.gateway.Register(s)
+	p.serve(s)
+	return n, nil
+}
+
+// Addr is where the gateway listens.
+func (n *GatewayNode) Addr() string { return n.endpoint.addr() }
+
+// Close stops the gateway.
+func (n *GatewayNode) Close() error {
+	n.endpoint.stop()
+	return n.front.close()
+}
+
+// Locals finds the tablet servers of a process by their address.
+type Locals struct {
+	mu    sync.RWMutex
+	nodes map[string]route.Server
+}
+
+// NewLocals returns an empty Locals.
+func NewLocals() *Locals { return &Locals{nodes: map[string]route.Server{}} }
+
+// Find implements Env.Local.
+func (l *Locals) Find(addr string) route.Server {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.nodes[addr]
+}
+
+func (l *Locals) set(addr string, s route.Server) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s == nil {
+		delete(l.nodes, addr)
+	} else {
+		l.nodes[addr] = s
+	}
+}
+
+// await waits until ctx ends or the channel is closed.
+func await(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
