@@ -128,7 +128,7 @@ const (
 // contiguous returns the first position from h that holds no data as far as a
 // listing tells: nothing at all, or an object too short for data.
 func (s *sealing) contiguous(ctx context.Context, h base.Position) (end base.Position, err error) {
-	err = retry(ctx, func() error {
+	err = retry(ctx, func(ctx context.Context) error {
 		end = h
 		after := ""
 		if h > 0 {
@@ -155,7 +155,7 @@ func (s *sealing) contiguous(ctx context.Context, h base.Position) (end base.Pos
 func (s *sealing) place(ctx context.Context, p base.Position) (what found, err error) {
 	key := base.LogObject(s.log, p)
 	seal := AppendSeal(nil, SealInfo{Log: s.log, Position: p, Sealer: s.sealer})
-	err = retry(ctx, func() error {
+	err = retry(ctx, func(ctx context.Context) error {
 		err := s.store.PutIfAbsent(ctx, key, seal)
 		switch {
 		case err == nil:
@@ -204,12 +204,15 @@ func (s *sealing) tryLook(ctx context.Context, key string, p base.Position) (fou
 	return foundData, err
 }
 
-// retry calls op until it succeeds, at most five times with growing pauses;
-// errors that do not pass by themselves are returned at once.
-func retry(ctx context.Context, op func() error) error {
-	const tries = 5
+// retry calls op until it succeeds, at most five times with growing pauses and
+// ten seconds for each; errors that do not pass by themselves are returned at
+// once.
+func retry(ctx context.Context, op func(context.Context) error) error {
+	const tries, patience = 5, 10 * time.Second
 	for i := 1; ; i++ {
-		err := op()
+		attempt, cancel := context.WithTimeout(ctx, patience)
+		err := op(attempt)
+		cancel()
 		if err == nil || i == tries || ctx.Err() != nil ||
 			errors.Is(err, objstore.ErrNotFound) || errors.Is(err, objstore.ErrDenied) {
 			return err

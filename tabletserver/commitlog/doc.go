@@ -6,9 +6,10 @@
 //
 // A tablet, under its own lock, gives a record its sequence numbers and calls
 // Stream.Append (rule R6), which copies the body into the open batch and
-// returns. The driver, a goroutine of the log, closes the batch: at once when
-// nothing is in flight, when it is full, or when it has waited for the linger
-// and an upload is free. It groups the records by tablet, so that a loader
+// returns. The driver, a goroutine of the log, closes the batch: when nothing is
+// in flight (at once, or as soon as the writers whose records were just
+// acknowledged are back, for at most an eighth of an upload), when it is full,
+// or when it has waited for the linger and an upload is free. It groups the records by tablet, so that a loader
 // fetches one extent per tablet, and uploads the object with create-if-absent
 // at the batch's position. When that position and all before it hold the log's
 // own data the batch is acknowledged: each stream's callback moves its tablet's

@@ -165,6 +165,7 @@ func (l *Log) batch(p base.Position) *Batch { return l.batches[p-l.batches[0].po
 // wakes finds its record visible.
 func (l *Log) acknowledge() {
 	b := l.batches[0]
+	l.batches[0] = nil
 	l.batches = l.batches[1:]
 	for i := range b.buf.sections {
 		if s := &b.buf.sections[i]; s.stream.acked != nil {

@@ -66,7 +66,7 @@ func (l *Log) count(r result) {
 	if r.hedge {
 		l.mu.hedges++
 	}
-	if r.put >= putFailed {
+	if r.put >= putFailed && !r.batch.acked { // else we have cancelled it
 		l.mu.failures++
 	}
 	l.mu.p50, l.mu.p99 = l.latency.p50, l.latency.p99
