@@ -321,7 +321,7 @@ func (ev *Eval) qualifierMatches(i int32, q []byte) bool {
 
 // afterQualifier returns the hint after a qualifier that did not match.
 func afterQualifier(p *pattern, q []byte) Hint {
-	if _, ok := p.set.Next(q); !ok {
+	if len(p.bound) > 0 && bytes.Compare(q, p.bound) >= 0 {
 		return SkipFamily
 	}
 	return SkipColumn

@@ -24,6 +24,7 @@ type pattern struct {
 	pre, suf wild     // formAffix: what may stand before and after literal
 	re       *binaryregexp.Regexp
 	set      rowset.Set // a superset of what matches
+	bound    []byte     // all that matches is below; nil: no such bound
 }
 
 type form uint8
@@ -54,9 +55,20 @@ func compilePattern(src []byte) (*pattern, error) {
 	if size(tree) > maxProgram {
 		return nil, base.Invalidf("invalid regular expression: pattern too large - compile failed")
 	}
-	if p := simple(src); p != nil {
-		return p, nil
+	p := simple(src)
+	if p == nil {
+		if p, err = compileEngine(expr); err != nil {
+			return nil, err
+		}
 	}
+	if r := p.set.Ranges(); len(r) > 0 {
+		p.bound = r[len(r)-1].End
+	}
+	return p, nil
+}
+
+// compileEngine is for patterns that are not simple.
+func compileEngine(expr string) (*pattern, error) {
 	free, err := binaryregexp.Compile(expr)
 	if err != nil {
 		return nil, base.Invalidf("invalid regular expression: %v", err)
@@ -74,24 +86,32 @@ func compilePattern(src []byte) (*pattern, error) {
 
 // match reports whether all of b matches.
 func (p *pattern) match(b []byte) bool {
-	switch p.form {
-	case formLiterals:
-		if len(p.literals) == 1 {
-			return bytes.Equal(b, p.literals[0])
-		}
-		_, ok := slices.BinarySearchFunc(p.literals, b, bytes.Compare)
-		return ok
-	case formAffix:
+	switch {
+	case p.form == formRegexp:
+		return p.re.Match(b)
+	case p.form == formAffix:
 		return p.matchAffix(b)
+	case len(p.literals) == 1:
+		return bytes.Equal(b, p.literals[0])
 	}
-	return p.re.Match(b)
+	_, ok := slices.BinarySearchFunc(p.literals, b, bytes.Compare)
+	return ok
 }
 
+// matchString is match without an allocation for short strings.
 func (p *pattern) matchString(s string) bool {
-	if p.form == formRegexp {
+	switch p.form {
+	case formRegexp:
 		return p.re.MatchString(s)
+	case formAffix:
+		return p.matchAffix([]byte(s))
 	}
-	return p.match([]byte(s))
+	for _, l := range p.literals {
+		if string(l) == s {
+			return true
+		}
+	}
+	return false
 }
 
 // matchAffix: the literal holds no newline where a wildDot is involved.

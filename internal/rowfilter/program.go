@@ -164,7 +164,9 @@ func (p *Program) link(e *expr, next, result int32) int32 {
 		return p.linkCondition(e, next, result)
 	case kindRowRegex, kindRowSample:
 		p.rowDependent = true
-	case kindQualifierRegex, kindColumnLimit:
+	case kindQualifierRegex:
+		p.countsColumn = p.countsColumn || e.pat.form == formRegexp
+	case kindColumnLimit:
 		p.countsColumn = true
 	}
 	return p.add(node{op: ops[e.kind], next: next, e: e})
