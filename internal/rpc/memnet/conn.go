@@ -38,7 +38,7 @@ func (c *conn) Write(b []byte) (int, error) { return c.out.write(b) }
 
 func (c *conn) Close() error {
 	c.once.Do(func() {
-		c.in.close()
+		c.in.closeReader()
 		c.out.close()
 		c.net.mu.Lock()
 		delete(c.net.mu.conns, c)
@@ -63,7 +63,8 @@ type queue struct {
 	mu struct {
 		sync.Mutex
 		buf      []byte
-		closed   bool
+		closed   bool          // by the writer; the reader learns of it over the link
+		unread   bool          // closed by the reader
 		changed  chan struct{} // closed and replaced at every change
 		deadline time.Time
 	}
@@ -90,6 +91,13 @@ func (q *queue) close() {
 	}
 }
 
+func (q *queue) closeReader() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.mu.unread = true
+	q.changeLocked()
+}
+
 func (q *queue) setDeadline(t time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -104,7 +112,10 @@ func (q *queue) read(b []byte, healed func() <-chan struct{}) (int, error) {
 		wait, deadline := q.mu.changed, q.mu.deadline
 		heal := healed()
 		switch {
-		case heal != nil && !q.mu.closed: // cut: nothing arrives, not even an end
+		case q.mu.unread:
+			q.mu.Unlock()
+			return 0, io.ErrClosedPipe
+		case heal != nil: // cut: nothing arrives, not even an end
 		case len(q.mu.buf) > 0:
 			n := copy(b, q.mu.buf)
 			q.mu.buf = q.mu.buf[n:]
@@ -127,7 +138,7 @@ func (q *queue) write(b []byte) (int, error) {
 		q.mu.Lock()
 		wait, deadline := q.mu.changed, q.mu.deadline
 		switch {
-		case q.mu.closed:
+		case q.mu.closed || q.mu.unread:
 			q.mu.Unlock()
 			return 0, io.ErrClosedPipe
 		case len(q.mu.buf) < maxBuffered:
