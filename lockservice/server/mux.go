@@ -224,3 +224,22 @@ func (a addr) String() string { return string(a) }
 
 // Addr implements net.Listener.
 func (a advertised) Addr() net.Addr { return addr(a.address) }
+
+// plainTransport is Raft's transport without pipelining. A pipeline whose
+// responses nobody reads any more, because the leader heard of a newer term,
+// blocks Raft's replication goroutine for ever in hashicorp/raft 1.7.3: it
+// leaks, goes on sending heartbeats of its old term, and Shutdown waits for it.
+// Without one an append carries what gathered during the last, which batches
+// the follower's fsyncs better.
+type plainTransport struct{ *raft.NetworkTransport }
+
+var (
+	_ raft.Transport   = plainTransport{}
+	_ raft.WithPreVote = plainTransport{}
+	_ raft.WithClose   = plainTransport{}
+)
+
+// AppendEntriesPipeline implements raft.Transport.
+func (plainTransport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
+	return nil, raft.ErrPipelineReplicationNotSupported
+}

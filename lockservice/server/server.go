@@ -136,7 +136,7 @@ func (s *Server) startRaft() (fresh bool, err error) {
 	rc.HeartbeatTimeout += time.Millisecond
 	rc.ElectionTimeout += time.Millisecond
 	f := &fsm{store: s.store, options: s.options.State, fail: s.fail}
-	s.raft, err = raft.NewRaft(rc, f, logs, &patientStore{stable, s.ctx, s.log}, s.stores.snapshots, s.trans)
+	s.raft, err = raft.NewRaft(rc, f, logs, &patientStore{stable, s.ctx, s.log}, s.stores.snapshots, plainTransport{s.trans})
 	if err != nil {
 		return false, fmt.Errorf("starting Raft: %w", err)
 	}
