@@ -64,7 +64,7 @@ func (m *mux) accept() {
 		c, err := m.l.Accept()
 		if err != nil {
 			if !errors.Is(err, net.ErrClosed) && !m.isClosed() {
-				time.Sleep(10 * time.Millisecond) // out of file descriptors, say
+				<-time.After(10 * time.Millisecond) // out of file descriptors, say
 				continue
 			}
 			return

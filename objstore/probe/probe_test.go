@@ -101,7 +101,7 @@ func badStores() map[string]func(b *bad) {
 				if _, err := b.Store.Stat(ctx, key); err == nil {
 					return objstore.ErrExists
 				}
-				time.Sleep(time.Millisecond)
+				<-time.After(time.Millisecond)
 				return b.Store.Put(ctx, key, data)
 			}
 		},

@@ -1,0 +1,201 @@
+// Package daemon is the body of the tabletd binary: its commands, its
+// configuration, and the life of a process from start to orderly stop.
+package daemon
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/providers/posflag"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/pflag"
+
+	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/cluster"
+	"github.com/tabletdb/tabletdb/tabletserver"
+	"github.com/tabletdb/tabletdb/tabletserver/tablet"
+)
+
+// Config is the configuration of a process, whatever its role. It comes from a
+// YAML file (--config), the environment (TABLETDB_ and the name in upper case,
+// '-' as '_') and flags; the later wins.
+type Config struct {
+	Store        string   `koanf:"store" yaml:"store"`
+	CreateBucket bool     `koanf:"create-bucket" yaml:"create-bucket"`
+	Data         string   `koanf:"data" yaml:"data"`
+	LockService  []string `koanf:"lockservice" yaml:"lockservice"`
+	Listen       string   `koanf:"listen" yaml:"listen"`
+	Status       string   `koanf:"status" yaml:"status"`
+	Name         string   `koanf:"name" yaml:"name"`
+	Zone         string   `koanf:"zone" yaml:"zone"`
+
+	ID        string   `koanf:"id" yaml:"id"`
+	Bootstrap []string `koanf:"bootstrap" yaml:"bootstrap"`
+	Join      []string `koanf:"join" yaml:"join"`
+
+	LockListen    string `koanf:"lock-listen" yaml:"lock-listen"`
+	TabletServers int    `koanf:"tablet-servers" yaml:"tablet-servers"`
+
+	SessionTTL    time.Duration `koanf:"session-ttl" yaml:"session-ttl"`
+	MemtableMB    int64         `koanf:"memtable-mb" yaml:"memtable-mb"`
+	CacheMB       int64         `koanf:"cache-mb" yaml:"cache-mb"`
+	FlushMB       int64         `koanf:"flush-mb" yaml:"flush-mb"`
+	FileMB        int64         `koanf:"file-mb" yaml:"file-mb"`
+	Linger        time.Duration `koanf:"linger" yaml:"linger"`
+	UploadsAtOnce int           `koanf:"uploads-at-once" yaml:"uploads-at-once"`
+
+	LogLevel  string `koanf:"log-level" yaml:"log-level"`
+	LogFormat string `koanf:"log-format" yaml:"log-format"`
+}
+
+// flags registers the flags of the named roles' options on f; each flag is a
+// key of the configuration.
+func flags(f *pflag.FlagSet, role string) {
+	f.String("config", "", "YAML file with any of these options")
+	f.String("log-level", "info", "debug, info, warn or error")
+	f.String("log-format", "text", "text or json")
+	f.String("status", "", "address of /metrics, /healthz and /debug/pprof (empty: none)")
+	f.String("store", "", "bucket: a directory, file:///dir, s3://bucket/prefix?endpoint=http://host:9000 or mem:")
+	f.Bool("create-bucket", false, "create the bucket if it does not exist")
+	has := func(roles ...string) bool {
+		for _, r := range roles {
+			if r == role {
+				return true
+			}
+		}
+		return false
+	}
+	if has("dev", "lockservice") {
+		f.String("data", map[bool]string{true: "./data", false: ""}[role == "dev"], "directory for durable state (empty: keep it in memory)")
+	}
+	if has("dev") {
+		f.String("listen", "127.0.0.1:8086", "address of the Bigtable endpoint")
+		f.String("lock-listen", "127.0.0.1:8290", "address of the lock service")
+		f.Int("tablet-servers", 2, "how many tablet servers")
+	} else {
+		f.String("listen", defaultListen[role], "address to listen on; others reach this process there")
+	}
+	if has("master", "tabletserver", "gateway") {
+		f.StringSlice("lockservice", []string{"127.0.0.1:8290"}, "addresses of the lock service")
+	}
+	if has("lockservice") {
+		f.String("id", "", "name of this replica for ever (default: the listen address)")
+		f.StringSlice("bootstrap", nil, "first members of a new cluster, as id=address; ignored where state exists")
+		f.StringSlice("join", nil, "addresses of a cluster to join")
+	}
+	if has("tabletserver", "master", "dev") {
+		f.Duration("session-ttl", cluster.SessionTTL, "how long a server may be silent before it counts as dead")
+	}
+	if has("tabletserver", "dev") {
+		f.String("name", "", "name of this server that is stable over restarts")
+		f.String("zone", "", "zone of this server, for placement")
+		f.Int64("memtable-mb", 512, "memory for all memtables of a server")
+		f.Int64("cache-mb", 256, "memory for the block cache of a server")
+		f.Int64("flush-mb", 64, "size at which a memtable is flushed")
+		f.Int64("file-mb", 64, "size at which a flush or compaction begins another SSTable")
+		f.Duration("linger", 0, "how long the log waits for more records while others are in flight (0: as long as uploads take)")
+		f.Int("uploads-at-once", 8, "how many log objects are uploaded at once")
+	}
+}
+
+var defaultListen = map[string]string{
+	"lockservice": "127.0.0.1:8290", "master": "127.0.0.1:8291", "tabletserver": "127.0.0.1:8292", "gateway": "127.0.0.1:8086",
+}
+
+// envPrefix precedes the names of options in the environment.
+const envPrefix = "TABLETDB_"
+
+// readConfig returns the effective configuration of a command whose flags were
+// parsed.
+func readConfig(f *pflag.FlagSet) (*Config, error) {
+	k := koanf.New(".")
+	path, err := f.GetString("config")
+	if err != nil {
+		return nil, err
+	}
+	if path == "" {
+		path = os.Getenv(envPrefix + "CONFIG")
+	}
+	if path != "" {
+		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
+			return nil, fmt.Errorf("%w: configuration file %s: %v", base.ErrInvalid, path, err)
+		}
+		for _, key := range k.Keys() {
+			if f.Lookup(key) == nil {
+				return nil, fmt.Errorf("%w: configuration file %s: unknown option %q; see --help for those there are", base.ErrInvalid, path, key)
+			}
+		}
+	}
+	e := env.Provider(".", env.Opt{Prefix: envPrefix, TransformFunc: func(name, v string) (string, any) {
+		key := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, envPrefix)), "_", "-")
+		fl := f.Lookup(key)
+		if fl == nil {
+			return "", nil
+		}
+		if fl.Value.Type() == "stringSlice" {
+			return key, strings.Split(v, ",")
+		}
+		return key, v
+	}})
+	if err := k.Load(e, nil); err != nil {
+		return nil, err
+	}
+	if err := k.Load(posflag.Provider(f, ".", k), nil); err != nil {
+		return nil, err
+	}
+	c := &Config{}
+	if err := k.Unmarshal("", c); err != nil {
+		return nil, fmt.Errorf("%w: configuration: %v", base.ErrInvalid, err)
+	}
+	return c, c.validate()
+}
+
+func (c *Config) validate() error {
+	if err := new(slog.Level).UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return fmt.Errorf("%w: --log-level %q; want debug, info, warn or error", base.ErrInvalid, c.LogLevel)
+	}
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		return fmt.Errorf("%w: --log-format %q; want text or json", base.ErrInvalid, c.LogFormat)
+	}
+	for name, v := range map[string]int64{"memtable-mb": c.MemtableMB, "flush-mb": c.FlushMB, "file-mb": c.FileMB, "cache-mb": c.CacheMB} {
+		if v < 0 {
+			return fmt.Errorf("%w: --%s %d; it must not be negative", base.ErrInvalid, name, v)
+		}
+	}
+	if c.SessionTTL < 0 || (c.SessionTTL > 0 && c.SessionTTL < time.Second) {
+		return fmt.Errorf("%w: --session-ttl %v; at least 1s", base.ErrInvalid, c.SessionTTL)
+	}
+	return nil
+}
+
+// logger returns the process's logger, which writes to stderr.
+func (c *Config) logger() *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		level = slog.LevelInfo // validate has checked it
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, o))
+}
+
+// tabletOptions are the knobs of a tablet server.
+func (c *Config) tabletOptions() tabletserver.Options {
+	o := tabletserver.Options{
+		SessionTTL: c.SessionTTL, MemtableBytes: c.MemtableMB << 20, CacheBytes: c.CacheMB << 20,
+		Linger: c.Linger, MaxInFlight: c.UploadsAtOnce,
+		Tablet: tablet.Options{MemtableBytes: c.FlushMB << 20, FileBytes: c.FileMB << 20},
+	}
+	if c.CacheMB == 0 {
+		o.CacheBytes = -1
+	}
+	return o
+}

@@ -1,0 +1,297 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/cluster"
+	"github.com/tabletdb/tabletdb/internal/rpc"
+	"github.com/tabletdb/tabletdb/lockservice"
+	lockclient "github.com/tabletdb/tabletdb/lockservice/client"
+	lockserver "github.com/tabletdb/tabletdb/lockservice/server"
+	"github.com/tabletdb/tabletdb/master"
+	storecluster "github.com/tabletdb/tabletdb/objstore/cluster"
+	"github.com/tabletdb/tabletdb/objstore/openstore"
+)
+
+// Exit codes of tabletd.
+const (
+	ExitOK    = 0
+	ExitError = 1
+	ExitUsage = 2
+)
+
+// stopWithin is how long an orderly stop may take.
+const stopWithin = 60 * time.Second
+
+// Main runs tabletd with the arguments behind the program's name and returns
+// the exit code.
+func Main(args []string, stdout, stderr io.Writer, version string) int {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	cmd := newCommand(stdout, version)
+	cmd.SetArgs(args)
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	err := cmd.ExecuteContext(ctx)
+	if err == nil {
+		return ExitOK
+	}
+	fmt.Fprintln(stderr, "tabletd:", strings.ReplaceAll(err.Error(), "\n", "; "))
+	if errors.Is(err, base.ErrInvalid) || strings.HasPrefix(err.Error(), "unknown ") {
+		return ExitUsage
+	}
+	return ExitError
+}
+
+// process is what a role runs in.
+type process struct {
+	cfg      *Config
+	log      *slog.Logger
+	registry *prometheus.Registry
+	out      io.Writer
+	version  string
+}
+
+func newCommand(out io.Writer, version string) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "tabletd",
+		Short:         "TabletDB: a Bigtable that anyone can host",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version,
+	}
+	role := func(name, short, long string, run func(context.Context, *process) error) {
+		c := &cobra.Command{Use: name, Short: short, Long: short + ".\n\n" + long, Args: cobra.NoArgs,
+			RunE: func(c *cobra.Command, _ []string) error {
+				cfg, err := readConfig(c.Flags())
+				if err != nil {
+					return err
+				}
+				p := &process{cfg: cfg, log: cfg.logger(), registry: newRegistry(), out: out, version: version}
+				return p.run(c.Context(), run)
+			}}
+		flags(c.Flags(), name)
+		c.SetFlagErrorFunc(usage)
+		root.AddCommand(c)
+	}
+	role("dev", "Run a whole cluster in this process",
+		"Everything is kept below --data. The Bigtable endpoint is where Google's emulator would be.", runDev)
+	role("lockservice", "Run a replica of the lock service", "Run 1, 3 or 5 of them, each with a directory of its own.", runLockService)
+	role("master", "Run a master", "Run two or more: one is active, the others wait.", runMaster)
+	role("tabletserver", "Run a tablet server", "It serves the tablets that the master gives it, and the Bigtable API for all tables.", runTabletServer)
+	role("gateway", "Run a gateway", "It serves the Bigtable API and holds no tablets.", runGateway)
+	root.AddCommand(configCommand(out))
+	root.SetFlagErrorFunc(usage)
+	return root
+}
+
+func usage(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", base.ErrInvalid, err) }
+
+// configCommand prints the effective configuration of a role.
+func configCommand(out io.Writer) *cobra.Command {
+	c := &cobra.Command{Use: "config", Short: "Print the effective configuration of a role as YAML"}
+	for _, role := range []string{"dev", "lockservice", "master", "tabletserver", "gateway"} {
+		sub := &cobra.Command{Use: role, Short: "Print what `tabletd " + role + "` would run with", Args: cobra.NoArgs,
+			RunE: func(c *cobra.Command, _ []string) error {
+				cfg, err := readConfig(c.Flags())
+				if err != nil {
+					return err
+				}
+				return yaml.NewEncoder(out).Encode(cfg)
+			}}
+		flags(sub.Flags(), role)
+		sub.SetFlagErrorFunc(usage)
+		c.AddCommand(sub)
+	}
+	return c
+}
+
+// run runs a role until ctx ends.
+func (p *process) run(ctx context.Context, role func(context.Context, *process) error) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400) // the heap is small beside what the API's messages churn
+	}
+	status, err := openStatus(p.cfg.Status, p.registry, p.log)
+	if err != nil {
+		return err
+	}
+	err = role(ctx, p)
+	stop, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	status.close(stop)
+	return err
+}
+
+// ready prints the line that says that the process serves.
+func (p *process) ready(format string, args ...any) { fmt.Fprintf(p.out, format+"\n", args...) }
+
+func (p *process) openBucket(ctx context.Context) (*cluster.Bucket, error) {
+	if p.cfg.Store == "" {
+		return nil, fmt.Errorf("%w: no bucket given; set --store or TABLETDB_STORE", base.ErrInvalid)
+	}
+	return cluster.OpenBucket(ctx, p.cfg.Store, openstore.Options{CreateBucket: p.cfg.CreateBucket}, p.registry, p.log)
+}
+
+// env connects to bucket and lock service. Both are waited for.
+func (p *process) env(ctx context.Context) (*cluster.Env, func(), error) {
+	b, err := p.openBucket(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	ls, err := lockclient.New(lockclient.Config{Endpoints: p.cfg.LockService, Network: rpc.TCP{}, Logger: p.log})
+	if err != nil {
+		b.Close()
+		return nil, nil, err
+	}
+	closeAll := func() { ls.Close(); b.Close() }
+	id, err := p.join(ctx, ls, b)
+	if err != nil {
+		closeAll()
+		return nil, nil, err
+	}
+	return &cluster.Env{Network: rpc.TCP{}, LockService: ls, Bucket: b, ClusterID: id.String(),
+		Logger: p.log, Registerer: p.registry, Version: p.version}, closeAll, nil
+}
+
+// join waits until the lock service answers.
+func (p *process) join(ctx context.Context, ls lockservice.Client, b *cluster.Bucket) (storecluster.ID, error) {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
+		id, err := cluster.Join(attempt, ls, b)
+		cancel()
+		switch {
+		case err == nil, errors.Is(err, storecluster.ErrForeign), errors.Is(err, storecluster.ErrNewer), errors.Is(err, base.ErrCorrupt):
+			return id, err
+		case ctx.Err() != nil:
+			return id, ctx.Err()
+		}
+		p.log.Warn("lock service or bucket does not answer; waiting", "lockservice", p.cfg.LockService, "err", err)
+	}
+}
+
+func runLockService(ctx context.Context, p *process) error {
+	c := p.cfg
+	b, err := p.openBucket(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if c.ID == "" {
+		c.ID = c.Listen
+	}
+	o := lockserver.Options{Join: c.Join, DefaultTTL: cluster.SessionTTL}
+	for _, m := range c.Bootstrap {
+		id, addr, ok := strings.Cut(m, "=")
+		if !ok {
+			return fmt.Errorf("%w: --bootstrap %q; want id=address", base.ErrInvalid, m)
+		}
+		o.Bootstrap = append(o.Bootstrap, lockserver.Member{ID: id, Address: addr})
+	}
+	if len(o.Bootstrap) == 0 && len(o.Join) == 0 {
+		o.Bootstrap = []lockserver.Member{{ID: c.ID, Address: c.Listen}}
+	}
+	s, err := lockserver.Open(lockserver.Config{
+		ID: c.ID, Address: c.Listen, Network: rpc.TCP{}, Dir: c.Data, Logger: p.log,
+		WinGeneration: func(ctx context.Context) (uint32, error) { return storecluster.WinGeneration(ctx, b.Data, 1) },
+	}, o)
+	if err != nil {
+		return err
+	}
+	p.ready("lock service %s serves on %s", c.ID, c.Listen)
+	<-ctx.Done()
+	if err := s.TransferLeadership(""); err != nil {
+		p.log.Debug("leadership was not handed over", "err", err)
+	}
+	return s.Close()
+}
+
+func runMaster(ctx context.Context, p *process) error {
+	e, closeEnv, err := p.env(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeEnv()
+	n, err := cluster.OpenMaster(e, p.cfg.Listen, master.Options{TTL: p.cfg.SessionTTL})
+	if err != nil {
+		return err
+	}
+	p.ready("master serves on %s", n.Addr())
+	<-ctx.Done()
+	return n.Close()
+}
+
+func runTabletServer(ctx context.Context, p *process) error {
+	e, closeEnv, err := p.env(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeEnv()
+	n, err := cluster.OpenTabletServer(ctx, e, cluster.TabletConfig{
+		Addr: p.cfg.Listen, Name: p.cfg.Name, Zone: p.cfg.Zone, StatusAddress: p.cfg.Status, Options: p.cfg.tabletOptions(),
+	})
+	if err != nil {
+		return err
+	}
+	p.ready("tablet server serves on %s", n.Addr())
+	<-ctx.Done()
+	stop, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	return n.Close(stop)
+}
+
+func runGateway(ctx context.Context, p *process) error {
+	e, closeEnv, err := p.env(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeEnv()
+	n, err := cluster.OpenGateway(e, p.cfg.Listen)
+	if err != nil {
+		return err
+	}
+	p.ready("gateway serves the Bigtable API on %s", n.Addr())
+	<-ctx.Done()
+	return n.Close()
+}
+
+func runDev(ctx context.Context, p *process) error {
+	c := p.cfg
+	began := time.Now()
+	cl, err := cluster.Open(ctx, cluster.Config{
+		Dir: c.Data, StoreURL: c.Store, StoreOptions: openstore.Options{CreateBucket: c.CreateBucket},
+		TabletServers: c.TabletServers, LockAddr: c.LockListen, GatewayAddr: c.Listen,
+		Logger: p.log, Registerer: p.registry, Version: p.version,
+		Master: master.Options{TTL: c.SessionTTL}, Tablet: c.tabletOptions(),
+	})
+	if err != nil {
+		return err
+	}
+	p.ready(`TabletDB runs: 1 lock server, 1 master, %d tablet servers, started in %v.
+
+  Bigtable API    export BIGTABLE_EMULATOR_HOST=%s
+                  cbt -project local -instance main ls
+  tabletadm       tabletadm --lockservice %s status
+  data            %s
+
+Ctrl-C stops it; the data stays.`, c.TabletServers, time.Since(began).Round(time.Millisecond), cl.Gateway(),
+		strings.Join(cl.LockEndpoints(), ","), cl.Bucket().URL)
+	<-ctx.Done()
+	stop, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	return cl.Close(stop)
+}

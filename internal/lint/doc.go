@@ -1,0 +1,2 @@
+// Package lint holds the house rules as tests.
+package lint
