@@ -5,8 +5,8 @@ package tabletservertest
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
-	"io"
 	"log/slog"
 	"testing"
 	"time"
@@ -39,18 +39,23 @@ type Fixture struct {
 	Meta  *meta.Store // of the test, which plays the master
 	// Options are given to every server that is opened.
 	Options tabletserver.Options
-	// LogStore, if set, is the store for the logs.
+	// LogStore, if set, is the store for the logs that servers write.
 	LogStore objstore.Store
 
 	servers []*Server
 	names   int
 }
 
-// Server is a tablet server of a fixture.
+// Server is a tablet server of a fixture. What it works with is its own, so
+// that a test can make it fail for this server alone.
 type Server struct {
 	*tabletserver.Server
-	F    *Fixture
-	Lock lockservice.Client // of the server, for fault injection
+	F        *Fixture
+	Lock     *lockmem.Client
+	Store    *Spy
+	LogStore *Spy
+
+	client *client
 }
 
 // TTL of the sessions of servers.
@@ -58,8 +63,11 @@ const TTL = 5 * time.Second
 
 // New returns a fixture over memory. Its Close, which the test need not call,
 // kills all servers.
-func New(t testing.TB) *Fixture {
-	f := &Fixture{T: t, Lock: lockmem.New(lockmem.Options{}), Store: storemem.New()}
+func New(t testing.TB) *Fixture { return NewWith(t, lockmem.Options{}) }
+
+// NewWith is New with a lock service of the test's choice.
+func NewWith(t testing.TB, o lockmem.Options) *Fixture {
+	f := &Fixture{T: t, Lock: lockmem.New(o), Store: storemem.New()}
 	f.Meta = meta.NewStore(f.Lock.Client())
 	f.Options = tabletserver.Options{SessionTTL: TTL, MemtableBytes: 64 << 20, CacheBytes: 1 << 20}
 	return f
@@ -89,16 +97,48 @@ func (f *Fixture) Open(ctx context.Context) *Server {
 	if f.LogStore != nil {
 		log = f.LogStore
 	}
-	ls := f.Lock.Client()
+	x := &Server{F: f, Lock: f.Lock.Client(), Store: NewSpy(f.Store), LogStore: NewSpy(log)}
+	x.client = &client{Client: x.Lock}
 	name := fmt.Sprintf("ts%d", f.names)
-	s, err := tabletserver.Open(ctx, tabletserver.Config{
-		LockService: ls, Store: f.Store, LogStore: log, Address: name + ":1", Name: name,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Options: f.Options,
+	var err error
+	x.Server, err = tabletserver.Open(ctx, tabletserver.Config{
+		LockService: x.client, Store: x.Store, LogStore: x.LogStore, Address: name + ":1", Name: name,
+		Logger: slog.New(slog.DiscardHandler), Options: f.Options,
 	})
 	f.Must(err)
-	x := &Server{Server: s, F: f, Lock: ls}
 	f.servers = append(f.servers, x)
 	return x
+}
+
+// Deafen makes the server a process that does not notice what happens to its
+// session: it believes it safe until Hear. All else goes on, so that what
+// fences it is the transactions and the log alone.
+func (s *Server) Deafen() { s.setDeaf(true) }
+
+// Hear lets the server notice what it missed.
+func (s *Server) Hear() { s.setDeaf(false) }
+
+func (s *Server) setDeaf(on bool) {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	for _, x := range s.client.sessions {
+		x.setDeaf(on)
+	}
+}
+
+// HoldWatches stops the server's watches, until the function that is returned
+// is called: its cache of schemas grows old.
+func (s *Server) HoldWatches() (release func()) {
+	gate := make(chan struct{})
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	s.client.watching = gate
+	return func() {
+		s.client.mu.Lock()
+		defer s.client.mu.Unlock()
+		s.client.watching = nil
+		close(gate)
+	}
 }
 
 // CreateTable stores a table with the families cf (all versions) and v1 (one
@@ -198,6 +238,21 @@ func (f *Fixture) Expire(ctx context.Context, e base.Incarnation) {
 	f.Must(f.Lock.Client().Revoke(ctx, e, true))
 }
 
+// Record reads the record of a tablet.
+func (f *Fixture) Record(ctx context.Context, t meta.Tablet) meta.Tablet {
+	f.T.Helper()
+	t, err := f.Meta.Tablet(ctx, t.Table, t.End, t.ID)
+	f.Must(err)
+	return t
+}
+
+// Move releases a tablet at its server and serves it at to.
+func (f *Fixture) Move(ctx context.Context, t meta.Tablet, from, to *Server) meta.Tablet {
+	f.T.Helper()
+	f.Must(from.Unload(ctx, t))
+	return f.Serve(ctx, f.Record(ctx, t), to)
+}
+
 // FailOver ends the session of the tablet's owner and serves it elsewhere.
 func (f *Fixture) FailOver(ctx context.Context, t meta.Tablet, to *Server) meta.Tablet {
 	f.T.Helper()
@@ -212,9 +267,7 @@ func target(t meta.Tablet) route.Target { return route.Target{Tablet: t.ID, Epoc
 
 // Set writes a cell and returns the error.
 func (s *Server) Set(ctx context.Context, t meta.Tablet, row, family, qualifier string, ts int64, value string) error {
-	return s.Mutate(ctx, t, row, &bigtablepb.Mutation{Mutation: &bigtablepb.Mutation_SetCell_{SetCell: &bigtablepb.Mutation_SetCell{
-		FamilyName: family, ColumnQualifier: []byte(qualifier), TimestampMicros: ts, Value: []byte(value),
-	}}})
+	return s.Mutate(ctx, t, row, SetCell(family, qualifier, ts, value))
 }
 
 // Mutate applies mutations to a row.
@@ -253,6 +306,50 @@ func (s *Server) All(ctx context.Context, t meta.Tablet) []string {
 	rows, err := s.Read(ctx, t, &bigtablepb.ReadRowsRequest{})
 	s.F.Must(err)
 	return rows
+}
+
+// Increment adds n to a counter and returns its new value.
+func (s *Server) Increment(ctx context.Context, t meta.Tablet, row, family, qualifier string, n int64) (int64, error) {
+	req, err := proto.Marshal(&bigtablepb.ReadModifyWriteRowRequest{TableName: "t", RowKey: []byte(row), Rules: []*bigtablepb.ReadModifyWriteRule{{
+		FamilyName: family, ColumnQualifier: []byte(qualifier), Rule: &bigtablepb.ReadModifyWriteRule_IncrementAmount{IncrementAmount: n},
+	}}})
+	s.F.Must(err)
+	b, err := s.ReadModifyWriteRow(ctx, target(t), req)
+	if err != nil {
+		return 0, err
+	}
+	var resp bigtablepb.ReadModifyWriteRowResponse
+	s.F.Must(proto.Unmarshal(b, &resp))
+	return int64(binary.BigEndian.Uint64(resp.Row.Families[0].Columns[0].Cells[0].Value)), nil
+}
+
+// SetCell returns the mutation that Set applies.
+func SetCell(family, qualifier string, ts int64, value string) *bigtablepb.Mutation {
+	return &bigtablepb.Mutation{Mutation: &bigtablepb.Mutation_SetCell_{SetCell: &bigtablepb.Mutation_SetCell{
+		FamilyName: family, ColumnQualifier: []byte(qualifier), TimestampMicros: ts, Value: []byte(value),
+	}}}
+}
+
+// CheckAndMutate applies yes if the row has any cell, else no, and returns
+// whether it has.
+func (s *Server) CheckAndMutate(ctx context.Context, t meta.Tablet, row string, yes, no []*bigtablepb.Mutation) (bool, error) {
+	req, err := proto.Marshal(&bigtablepb.CheckAndMutateRowRequest{TableName: "t", RowKey: []byte(row), TrueMutations: yes, FalseMutations: no})
+	s.F.Must(err)
+	return s.CheckAndMutateRow(ctx, target(t), req)
+}
+
+// Unload makes the server release a tablet.
+func (s *Server) Unload(ctx context.Context, t meta.Tablet) error {
+	_, err := s.Control().Unload(ctx, &controlpb.UnloadRequest{Tablet: &controlpb.TabletID{
+		Table: uint64(t.Table), Tablet: uint64(t.ID), End: t.End, Tepoch: uint64(t.Epoch),
+	}})
+	return err
+}
+
+// Compact flushes a tablet and merges all its runs.
+func (s *Server) Compact(ctx context.Context, t meta.Tablet) error {
+	_, err := s.Control().Compact(ctx, &controlpb.CompactRequest{Tablets: []uint64{uint64(t.ID)}})
+	return err
 }
 
 // Flush flushes a tablet.
