@@ -108,10 +108,6 @@ func (s *Server) truncateLoop() {
 	}
 }
 
-// minTruncate is how many objects must be free to go before a transaction is
-// made of it.
-const minTruncate = 32
-
 // need is what one tablet needs of the log.
 type need struct {
 	t    *tablet.Tablet
@@ -128,8 +124,9 @@ func (s *Server) truncate(ctx context.Context) error {
 	s.mu.Lock()
 	old := s.mu.low
 	s.mu.Unlock()
+	least := old + base.Position(s.cfg.Options.MinTruncate)
 	low := s.wal.Unacknowledged()
-	if low < old+minTruncate {
+	if low < least {
 		return nil
 	}
 	served := map[base.TabletID]bool{}
@@ -147,7 +144,7 @@ func (s *Server) truncate(ctx context.Context) error {
 		}
 	}
 	s.flushPinning(needs)
-	if low < old+minTruncate {
+	if low < least {
 		return nil
 	}
 	refs, err := s.meta.Refs(ctx, s.Incarnation())
@@ -159,7 +156,7 @@ func (s *Server) truncate(ctx context.Context) error {
 			low = min(low, r.From)
 		}
 	}
-	if low < old+minTruncate {
+	if low < least {
 		return nil
 	}
 	if err := s.meta.Truncate(ctx, s.Incarnation(), old, low); err != nil {

@@ -57,6 +57,9 @@ type Options struct {
 	MaxLogObjects int64
 	// TruncateInterval is how often the log is truncated; 2 s.
 	TruncateInterval time.Duration
+	// MinTruncate is how many objects must be free to go before a transaction
+	// is made of it; 32.
+	MinTruncate int64
 	// Loaders, Flushers and Compactors are how many of a kind run at once;
 	// 64, 4 and 2.
 	Loaders, Flushers, Compactors int
@@ -80,6 +83,7 @@ func (o *Options) EnsureDefaults() {
 	def64(&o.CacheBytes, 256<<20)
 	def64(&o.MaxLogBytes, 256<<20)
 	def64(&o.MaxLogObjects, 8192)
+	def64(&o.MinTruncate, 32)
 	def(&o.Loaders, 64)
 	def(&o.Flushers, 4)
 	def(&o.Compactors, 2)

@@ -13,17 +13,21 @@ import (
 // reads and writes, waits until every record is acknowledged, and commits that
 // the tablet has no owner and where its unflushed records lie. On return,
 // without an error, another server may serve the tablet. The pause that a
-// client sees is from the stop on.
+// client sees is from the stop on. After an error it may be called again: a
+// tablet that has stopped never serves again, for the transaction may still
+// land (R4).
 func (t *Tablet) Release(ctx context.Context) error {
-	if err := t.Flush(ctx); err != nil {
-		return t.released(err)
+	if t.State() == Serving {
+		if err := t.Flush(ctx); err != nil {
+			return t.released(err)
+		}
 	}
 	if err := t.lockChange(ctx); err != nil {
 		return err
 	}
 	defer t.unlockChange()
 	t.mu.Lock() // stop and append exclude each other
-	if !t.state.CompareAndSwap(int32(Serving), int32(Stopping)) {
+	if !t.state.CompareAndSwap(int32(Serving), int32(Stopping)) && t.State() != Stopping {
 		t.mu.Unlock()
 		return t.released(t.errNotServing())
 	}
