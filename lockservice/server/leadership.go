@@ -98,8 +98,8 @@ func (s *Server) serveTerm(ctx context.Context) {
 	if s.stillLeads(term) != nil || ctx.Err() != nil {
 		return
 	}
-	s.lead.Store(l)
 	s.log.InfoContext(ctx, "leading", slog.Uint64("term", term), slog.Int("sessions", l.mu.leases.Len()))
+	s.lead.Store(l)
 	l.run(ctx)
 	s.lead.CompareAndSwap(l, nil)
 }
