@@ -14,6 +14,7 @@ import (
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/grpc"
 
+	"github.com/tabletdb/tabletdb/client/masterclient"
 	"github.com/tabletdb/tabletdb/client/router"
 	"github.com/tabletdb/tabletdb/internal/route"
 	"github.com/tabletdb/tabletdb/internal/rpc"
@@ -38,7 +39,7 @@ type Gateway struct {
 	data
 	router *router.Router
 	meta   *meta.Store
-	master *masterClient
+	master *masterclient.Client
 	ops    *operations
 	log    *slog.Logger
 }
@@ -52,7 +53,7 @@ func New(c Config) *Gateway {
 	}
 	return &Gateway{
 		data: data{router: c.Router}, router: c.Router, meta: c.Meta, log: c.Logger,
-		master: newMasterClient(c.Meta.LockService(), c.Network), ops: newOperations(),
+		master: masterclient.New(c.Meta.LockService(), c.Network), ops: newOperations(),
 	}
 }
 
@@ -65,4 +66,4 @@ func (g *Gateway) Register(s *grpc.Server) {
 }
 
 // Close closes the connection to the master.
-func (g *Gateway) Close() error { return g.master.close() }
+func (g *Gateway) Close() error { return g.master.Close() }

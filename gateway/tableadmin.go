@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/rowset"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/meta/schema"
@@ -32,7 +33,7 @@ type tableAdmin struct {
 
 // CreateTable implements adminpb.BigtableTableAdminServer.
 func (a *tableAdmin) CreateTable(ctx context.Context, req *adminpb.CreateTableRequest) (t *adminpb.Table, err error) {
-	err = a.g.master.call(ctx, func(ctx context.Context, m controlpb.MasterClient) (err error) {
+	err = a.g.master.Call(ctx, func(ctx context.Context, m controlpb.MasterClient) (err error) {
 		t, err = m.CreateTable(ctx, req)
 		return err
 	})
@@ -41,7 +42,7 @@ func (a *tableAdmin) CreateTable(ctx context.Context, req *adminpb.CreateTableRe
 
 // DeleteTable implements adminpb.BigtableTableAdminServer.
 func (a *tableAdmin) DeleteTable(ctx context.Context, req *adminpb.DeleteTableRequest) (*emptypb.Empty, error) {
-	err := a.g.master.call(ctx, func(ctx context.Context, m controlpb.MasterClient) error {
+	err := a.g.master.Call(ctx, func(ctx context.Context, m controlpb.MasterClient) error {
 		_, err := m.DeleteTable(ctx, req)
 		return err
 	})
@@ -54,7 +55,7 @@ func (a *tableAdmin) DeleteTable(ctx context.Context, req *adminpb.DeleteTableRe
 
 // ModifyColumnFamilies implements adminpb.BigtableTableAdminServer.
 func (a *tableAdmin) ModifyColumnFamilies(ctx context.Context, req *adminpb.ModifyColumnFamiliesRequest) (t *adminpb.Table, err error) {
-	err = a.g.master.call(ctx, func(ctx context.Context, m controlpb.MasterClient) (err error) {
+	err = a.g.master.Call(ctx, func(ctx context.Context, m controlpb.MasterClient) (err error) {
 		t, err = m.ModifyColumnFamilies(ctx, req)
 		return err
 	})
@@ -178,4 +179,29 @@ func (a *tableAdmin) CheckConsistency(ctx context.Context, req *adminpb.CheckCon
 		return nil, base.Invalidf("Invalid consistency token %q", req.ConsistencyToken)
 	}
 	return &adminpb.CheckConsistencyResponse{Consistent: true}, nil
+}
+
+// DropRowRange implements adminpb.BigtableTableAdminServer: it deletes the rows
+// that are there when it passes.
+func (a *tableAdmin) DropRowRange(ctx context.Context, req *adminpb.DropRowRangeRequest) (*emptypb.Empty, error) {
+	if _, err := a.table(ctx, req.Name); err != nil {
+		return nil, err
+	}
+	var prefix []byte
+	switch t := req.Target.(type) {
+	case *adminpb.DropRowRangeRequest_RowKeyPrefix:
+		if prefix = t.RowKeyPrefix; len(prefix) == 0 || len(prefix) > rowset.MaxRowKey {
+			return nil, base.Invalidf("Error in field 'row_key_prefix' : must have 1 to %d bytes, but has %d", rowset.MaxRowKey, len(prefix))
+		}
+	case *adminpb.DropRowRangeRequest_DeleteAllDataFromTable:
+		if !t.DeleteAllDataFromTable {
+			return nil, base.Invalidf("Error in field 'delete_all_data_from_table' : must be true")
+		}
+	default:
+		return nil, base.Invalidf("DropRowRange needs row_key_prefix or delete_all_data_from_table")
+	}
+	if err := a.g.router.DropRows(ctx, []byte(req.Name), rowset.Of(rowset.Prefix(prefix))); err != nil {
+		return nil, err
+	}
+	return &emptypb.Empty{}, nil
 }

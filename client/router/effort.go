@@ -44,7 +44,7 @@ func (e *effort) place(ctx context.Context, row []byte) (*location, error) {
 		switch {
 		case l == nil:
 			l, err = t.lookup(ctx, row, nil)
-		case e.bad != nil && l.same(e.bad) && !looked:
+		case e.bad != nil && l.same(e.bad) && !looked && e.r.whole == nil:
 			looked = true
 			l, err = t.lookup(ctx, row, l)
 		}
@@ -62,6 +62,12 @@ func (e *effort) place(ctx context.Context, row []byte) (*location, error) {
 		if e.usable(l) {
 			return l, nil
 		}
+		if e.r.whole != nil { // there is no other place, and no news
+			if err := sleep(ctx, backoff(e.n-1)); err != nil {
+				return nil, e.final(ctx, err)
+			}
+			return l, nil
+		}
 		again, err := e.hold(ctx, t, row, l)
 		if err != nil || again {
 			return l, err
@@ -75,7 +81,7 @@ func (e *effort) hold(ctx context.Context, t *table, row []byte, l *location) (a
 	e.held = l
 	delay := time.Duration(0) // until there are news
 	if l.server != nil {
-		delay = backoff(e.n)
+		delay = backoff(e.n - 1)
 	}
 	if err := t.wait(ctx, row, l, delay); err != nil {
 		return false, e.final(ctx, err)

@@ -23,6 +23,10 @@ type Config struct {
 	// Local, if not nil, returns the tablet server at an address where it runs
 	// in this process, else nil. Its calls skip gRPC.
 	Local func(addr string) route.Server
+	// Whole, if not nil, returns what serves all rows of a table: a gateway
+	// elsewhere. Meta, Network and Local are not used then, and targets are
+	// zero.
+	Whole func(table string) route.Server
 	// Logger; nil discards.
 	Logger *slog.Logger
 
@@ -66,6 +70,7 @@ type Router struct {
 	meta    *meta.Store
 	network rpc.Network
 	local   func(addr string) route.Server
+	whole   func(table string) route.Server
 	log     *slog.Logger
 	options Options
 	budget  budget
@@ -103,6 +108,10 @@ func New(c Config) *Router {
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.tables.Store(&map[string]*table{})
 	r.mu.servers = map[string]*server{}
+	if c.Whole != nil {
+		r.whole = c.Whole
+		return r
+	}
 	r.done.Add(1)
 	go r.reapLoop()
 	return r

@@ -22,6 +22,7 @@ import (
 type server struct {
 	addr    string
 	local   route.Server
+	whole   route.Server // of Config.Whole
 	remotes []route.Server
 	conns   []*grpc.ClientConn
 	next    atomic.Uint32
@@ -30,8 +31,11 @@ type server struct {
 
 // pick returns the server's data plane.
 func (s *server) pick() route.Server {
-	if s.local != nil {
+	switch {
+	case s.local != nil:
 		return s.local
+	case s.whole != nil:
+		return s.whole
 	}
 	if len(s.remotes) == 1 {
 		return s.remotes[0]

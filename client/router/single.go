@@ -5,6 +5,7 @@ import (
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/mutation"
+	"github.com/tabletdb/tabletdb/internal/route"
 )
 
 type callKind uint8
@@ -148,4 +149,15 @@ func idempotent(l mutation.List) bool {
 			return false
 		}
 	}
+}
+
+// Target returns the tablet of a row, if the cache has it: those who batch
+// their requests do so by it.
+func (r *Router) Target(table []byte, row string) (route.Target, bool) {
+	if t := r.cached(table); t != nil {
+		if loc := t.find([]byte(row)); loc != nil && loc.server != nil {
+			return loc.target, true
+		}
+	}
+	return route.Target{}, false
 }

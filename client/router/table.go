@@ -56,6 +56,9 @@ func (r *Router) table(ctx context.Context, name []byte) (*table, error) {
 		return t, nil
 	}
 	n := string(name)
+	if r.whole != nil {
+		return r.wholeTable(n), nil
+	}
 	if _, err := schema.ParseName(n); err != nil {
 		return nil, err
 	}
@@ -66,6 +69,22 @@ func (r *Router) table(ctx context.Context, name []byte) (*table, error) {
 		return t, nil
 	}
 	return nil, schema.NotFound(n) // deleted meanwhile
+}
+
+// wholeTable puts a table of one location into the cache.
+func (r *Router) wholeTable(name string) *table {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := *r.tables.Load()
+	if t := old[name]; t != nil {
+		return t
+	}
+	t := newTable(r, name, 0)
+	t.list.Store(&locations{{state: meta.Serving, addr: "gateway", server: &server{addr: "gateway", whole: r.whole(name)}}})
+	tables := maps.Clone(old)
+	tables[name] = t
+	r.tables.Store(&tables)
+	return t
 }
 
 // resolve reads what name means and puts that into the cache.
@@ -111,7 +130,11 @@ func (r *Router) forget(name string, t *table) {
 
 // Forget drops what is cached of the table of that name, which was deleted or
 // is another one now.
-func (r *Router) Forget(table string) { r.forget(table, nil) }
+func (r *Router) Forget(table string) {
+	if r.whole == nil {
+		r.forget(table, nil)
+	}
+}
 
 // abandon wakes all who wait for tablets of a table that is no more.
 func (t *table) abandon() {
@@ -127,6 +150,9 @@ func (t *table) abandon() {
 // checkName reads whether the name still means this table and forgets the
 // table if it does not.
 func (t *table) checkName(ctx context.Context) error {
+	if t.r.whole != nil {
+		return nil
+	}
 	rec, err := t.r.meta.TableByName(ctx, t.name)
 	t.r.stats.lookups.Add(1)
 	if err == nil && rec.ID == t.id && !rec.Record.GetDeleted() {

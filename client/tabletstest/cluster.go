@@ -95,7 +95,7 @@ func (c *Cluster) AddServer(addr string, frontend route.Frontend, register ...fu
 	s.mu.tablets = map[base.TabletID]*tablet{}
 	lis, err := c.Net.Node(addr).Listen(addr)
 	c.must(err)
-	s.grpc = rpc.NewServer(slog.New(slog.DiscardHandler), rpc.ServerOptions{More: []grpc.ServerOption{grpc.ForceServerCodecV2(route.Codec())}})
+	s.grpc = rpc.NewServer(slog.New(slog.DiscardHandler), rpc.ServerOptions{More: []grpc.ServerOption{grpc.ForceServerCodecV2(route.Codec()), grpc.WaitForHandlers(true)}})
 	route.Register(s.grpc, s, frontend)
 	for _, f := range register {
 		f(s.grpc)

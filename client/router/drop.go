@@ -1,54 +1,30 @@
-package gateway
+package router
 
 import (
 	"context"
 	"errors"
 
-	"cloud.google.com/go/bigtable/admin/apiv2/adminpb"
 	"cloud.google.com/go/bigtable/apiv2/bigtablepb"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/emptypb"
 
-	"github.com/tabletdb/tabletdb/client/router"
-	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/rowset"
 )
 
 // dropBatch is how many rows are deleted by one request.
 const dropBatch = 1000
 
-// DropRowRange implements adminpb.BigtableTableAdminServer: it deletes the rows
-// that are there when it passes, in batches. A failure leaves the rest, and
-// calling it again goes on.
-func (a *tableAdmin) DropRowRange(ctx context.Context, req *adminpb.DropRowRangeRequest) (*emptypb.Empty, error) {
-	if _, err := a.table(ctx, req.Name); err != nil {
-		return nil, err
-	}
-	var prefix []byte
-	switch t := req.Target.(type) {
-	case *adminpb.DropRowRangeRequest_RowKeyPrefix:
-		if prefix = t.RowKeyPrefix; len(prefix) == 0 || len(prefix) > rowset.MaxRowKey {
-			return nil, base.Invalidf("Error in field 'row_key_prefix' : must have 1 to %d bytes, but has %d", rowset.MaxRowKey, len(prefix))
-		}
-	case *adminpb.DropRowRangeRequest_DeleteAllDataFromTable:
-		if !t.DeleteAllDataFromTable {
-			return nil, base.Invalidf("Error in field 'delete_all_data_from_table' : must be true")
-		}
-	default:
-		return nil, base.Invalidf("DropRowRange needs row_key_prefix or delete_all_data_from_table")
-	}
-	d := dropper{router: a.g.router, table: []byte(req.Name)}
-	if err := d.run(ctx, rowset.Of(rowset.Prefix(prefix))); err != nil {
-		return nil, err
-	}
-	return &emptypb.Empty{}, nil
+// DropRows deletes the rows of the set that are there when it passes, in
+// batches. A failure leaves the rest; calling it again goes on.
+func (r *Router) DropRows(ctx context.Context, table []byte, rows rowset.Set) error {
+	d := dropper{router: r, table: table}
+	return d.run(ctx, rows)
 }
 
 // dropper deletes rows.
 type dropper struct {
-	router *router.Router
+	router *Router
 	table  []byte
 	batch  [][]byte // entries of a MutateRowsRequest
 }
@@ -64,7 +40,7 @@ func (d *dropper) run(ctx context.Context, rows rowset.Set) error {
 	if err != nil {
 		return err
 	}
-	err = d.router.ReadRows(ctx, d.table, router.Scan{Rows: rows}, req, func(b mem.Buffer) error {
+	err = d.router.ReadRows(ctx, d.table, Scan{Rows: rows}, req, func(b mem.Buffer) error {
 		defer b.Free()
 		var resp bigtablepb.ReadRowsResponse
 		if err := proto.Unmarshal(b.ReadOnlyData(), &resp); err != nil {

@@ -1,4 +1,5 @@
-package gateway
+// Package masterclient calls the active master, whichever process that is.
+package masterclient
 
 import (
 	"context"
@@ -19,15 +20,15 @@ import (
 )
 
 const (
-	// masterDeadline is for calls whose context has no deadline.
-	masterDeadline = 60 * time.Second
+	// deadline is for calls whose context has no deadline.
+	deadline = 60 * time.Second
 	// electionPause is about how long to wait before asking again who the
 	// master is.
 	electionPause = 100 * time.Millisecond
 )
 
-// masterClient calls the active master, whoever that is.
-type masterClient struct {
+// Client calls the active master. Its methods may be called concurrently.
+type Client struct {
 	ls      lockservice.Client
 	network rpc.Network
 
@@ -38,18 +39,20 @@ type masterClient struct {
 	}
 }
 
-func newMasterClient(ls lockservice.Client, n rpc.Network) *masterClient {
-	return &masterClient{ls: ls, network: n}
+// New returns a Client that finds the master in ls. It starts nothing.
+func New(ls lockservice.Client, n rpc.Network) *Client {
+	return &Client{ls: ls, network: n}
 }
 
-func (m *masterClient) close() error {
+// Close closes the connection to the master.
+func (m *Client) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.setLocked("")
 }
 
 // setLocked makes addr the master's address.
-func (m *masterClient) setLocked(addr string) error {
+func (m *Client) setLocked(addr string) error {
 	if addr == m.mu.addr {
 		return nil
 	}
@@ -67,12 +70,13 @@ func (m *masterClient) setLocked(addr string) error {
 	return err
 }
 
-// call runs f against the active master. While there is none, and where a
-// call certainly was not executed, it tries again until ctx ends.
-func (m *masterClient) call(ctx context.Context, f func(context.Context, controlpb.MasterClient) error) error {
+// Call runs f against the active master. While there is none, and where a
+// call certainly was not executed, it tries again until ctx ends; a ctx without
+// a deadline gets one of a minute. Errors wrap the sentinels of internal/base.
+func (m *Client) Call(ctx context.Context, f func(context.Context, controlpb.MasterClient) error) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, masterDeadline)
+		ctx, cancel = context.WithTimeout(ctx, deadline)
 		defer cancel()
 	}
 	for {
@@ -109,7 +113,7 @@ func pause(ctx context.Context) error {
 var errNoMaster = errors.New("no master is active")
 
 // find returns the address of the active master and a connection to it.
-func (m *masterClient) find(ctx context.Context) (string, *grpc.ClientConn, error) {
+func (m *Client) find(ctx context.Context) (string, *grpc.ClientConn, error) {
 	m.mu.Lock()
 	addr, conn := m.mu.addr, m.mu.conn
 	m.mu.Unlock()
@@ -137,7 +141,7 @@ func (m *masterClient) find(ctx context.Context) (string, *grpc.ClientConn, erro
 }
 
 // moved notes that the master is not at addr any more, but perhaps at next.
-func (m *masterClient) moved(addr, next string) {
+func (m *Client) moved(addr, next string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.mu.addr == addr {
