@@ -70,7 +70,7 @@ func (t *term) place(ctx context.Context, tablets []meta.Tablet, to []assign.Pla
 	}
 	var mu sync.Mutex
 	total, aborted := 0, error(nil)
-	g, ctx := errgroup.WithContext(ctx)
+	var g errgroup.Group
 	g.SetLimit(2 * parallel)
 	for e, batch := range per {
 		g.Go(func() error {

@@ -65,6 +65,12 @@ func (b *syncBuffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
 // newCluster returns an empty cluster; the caller closes it within the bubble.
 func newCluster(t *testing.T) *cluster {
 	c := &cluster{t: t, ctx: t.Context(), logged: &syncBuffer{}, service: lsmem.New(lsmem.Options{}), store: osmem.New(), net: memnet.New()}
@@ -87,12 +93,12 @@ func (c *cluster) close() {
 	c.ls.Close()
 	c.service.Close()
 	for _, bad := range []string{"mirror differed", "panicked", "corrupt"} {
-		if strings.Contains(c.logged.b.String(), bad) {
+		if strings.Contains(c.logged.String(), bad) {
 			c.t.Errorf("logged: %s", bad)
 		}
 	}
 	if c.t.Failed() {
-		c.t.Logf("log:\n%s", c.logged.b.String())
+		c.t.Logf("log:\n%s", c.logged.String())
 	}
 }
 
@@ -211,7 +217,7 @@ func (c *cluster) await(what string, limit time.Duration, cond func() bool) time
 	start := time.Now()
 	for !cond() {
 		if time.Since(start) > limit {
-			c.t.Fatalf("not within %v: %s\n%s", limit, what, c.logged.b.String())
+			c.t.Fatalf("not within %v: %s\n%s", limit, what, c.logged.String())
 		}
 		time.Sleep(20 * time.Millisecond)
 		c.check()

@@ -23,8 +23,8 @@ const parallel = 4
 // changed. An error that is base.ErrAborted says that some were not, because a
 // condition did not hold; others may have been.
 func (t *term) change(ctx context.Context, tablets []meta.Tablet, build builder) (int, error) {
-	var changed = make(chan int, len(tablets)/t.opt.Batch+1)
-	g, ctx := errgroup.WithContext(ctx)
+	changed := make(chan int, len(tablets)/t.opt.Batch+1)
+	var g errgroup.Group // a batch that fails does not end the others
 	g.SetLimit(parallel)
 	for batch := range slices.Chunk(tablets, t.opt.Batch) {
 		g.Go(func() error {

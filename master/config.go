@@ -57,6 +57,7 @@ type Options struct {
 	// it gets everything; default 300 ms.
 	Settle time.Duration
 	// SafeMode says when so many servers vanished that nothing is reassigned.
+	// An AtLeast above the number of servers turns it off.
 	SafeMode assign.SafeModeOptions
 	// Batch is how many tablets one transaction changes; default 128.
 	Batch int

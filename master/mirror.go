@@ -182,6 +182,7 @@ func (m *mirror) note(tablets ...meta.Tablet) {
 	for _, t := range tablets {
 		if key := t.Key(); t.Revision > m.mu.revision && t.Revision > m.mu.keys[key] {
 			m.mu.keys[key] = t.Revision
+			delete(m.mu.corrupt, key)
 			m.setTabletLocked(key, t)
 		}
 	}

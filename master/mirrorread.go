@@ -239,6 +239,24 @@ func (m *mirror) tableOf(id base.TableID) (meta.Table, []meta.Tablet, bool) {
 	return tb.Table, out, true
 }
 
+// missing counts the dead that are to be recovered from and left tablets, and
+// the live servers that own none.
+func (m *mirror) missing() (dead, fresh int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for e := range m.mu.dead {
+		if m.mu.owners[e] != nil || len(m.mu.refs[e]) > 0 {
+			dead++
+		}
+	}
+	for e := range m.mu.servers {
+		if m.mu.owners[e] == nil {
+			fresh++
+		}
+	}
+	return dead, fresh
+}
+
 // isDead reports whether e still asks to be recovered from.
 func (m *mirror) isDead(e base.Incarnation) bool {
 	m.mu.Lock()

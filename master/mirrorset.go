@@ -54,8 +54,7 @@ func (m *mirror) setLocked(kv lockservice.KV, deleted bool) {
 	delete(m.mu.corrupt, kv.Key)
 	if deleted {
 		delete(m.mu.keys, kv.Key)
-	}
-	if err != nil {
+	} else if err != nil {
 		m.mu.corrupt[kv.Key] = err
 	}
 }
@@ -174,6 +173,7 @@ func (m *mirror) setTableLocked(kv lockservice.KV, deleted bool) error {
 	}
 	tb := m.tableLocked(t.ID)
 	tb.Table, tb.known = t, true
+	delete(m.mu.deleted, t.ID)
 	if t.Record.Deleted {
 		m.mu.deleted[t.ID] = struct{}{}
 	}

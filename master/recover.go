@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/meta"
@@ -62,10 +61,12 @@ func micros(t time.Time) int64 {
 // idempotent, so another master may have done any part of it.
 func (t *term) recover(ctx context.Context, e base.Incarnation) error {
 	r := t.beginRecovery(e)
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return t.disown(gctx, r) })
-	g.Go(func() error { return t.seal(gctx, r) })
-	if err := g.Wait(); err != nil {
+	var both sync.WaitGroup // neither waits for the other, nor fails with it
+	var disowned, sealed error
+	both.Go(func() { disowned = t.disown(ctx, r) })
+	both.Go(func() { sealed = t.seal(ctx, r) })
+	both.Wait()
+	if err := errors.Join(disowned, sealed); err != nil {
 		return fmt.Errorf("recover from the death of %v: %w", e, err)
 	}
 	t.await(ctx, func() bool { return !t.mirror.isDead(e) })

@@ -32,6 +32,7 @@ type term struct {
 		recoveries map[base.Incarnation]*recovery
 		recent     []*recovery
 		safe       assign.SafeMode
+		servers    int
 		settled    time.Time // when the first server has waited for others
 	}
 }
@@ -92,7 +93,7 @@ func (t *term) serverStarted(s meta.Server) {
 	defer t.mu.Unlock()
 	now := time.Now()
 	t.mu.safe.Started(now)
-	if t.mu.settled.IsZero() {
+	if t.mu.servers++; t.mu.servers == 1 {
 		t.mu.settled = now.Add(t.opt.Settle)
 		t.wakeAt(t.opt.Settle)
 	}
@@ -102,6 +103,7 @@ func (t *term) serverStarted(s meta.Server) {
 func (t *term) serverLeft(e base.Incarnation, owned int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.mu.servers--
 	now := time.Now()
 	if owned > 0 {
 		t.mu.safe.Vanished(now)
@@ -111,21 +113,13 @@ func (t *term) serverLeft(e base.Incarnation, owned int) {
 	t.log.Info("server left", "server", e.String(), "tablets", owned)
 }
 
-// findMissing counts the servers that died before the term as vanished now.
+// findMissing counts the servers that died before the term as vanished now,
+// unless others came in their place.
 func (t *term) findMissing() {
-	dead := t.mirror.work().dead
+	dead, fresh := t.mirror.missing()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for range dead {
-		t.mu.safe.Missing(time.Now())
-	}
-}
-
-// safeMode returns whether reassignment is held back, and why.
-func (t *term) safeMode() (bool, string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.mu.safe.On(time.Now())
+	t.mu.safe.Missing(dead, fresh, time.Now())
 }
 
 // wakeUp makes the reconciler look again.

@@ -21,9 +21,6 @@ func (t *term) reload(ctx context.Context) (lockservice.Revision, error) {
 		t.log.ErrorContext(ctx, "mirror differed from the records", "keys", n)
 		t.metrics.repaired(n)
 	}
-	for key, err := range t.mirror.corrupted() {
-		t.log.ErrorContext(ctx, "record is corrupt", "key", key, "err", err)
-	}
 	return rev, nil
 }
 
@@ -81,6 +78,9 @@ func (t *term) verify(ctx context.Context) error {
 		if _, err := t.reload(ctx); err != nil {
 			return err
 		}
+	}
+	for key, err := range t.mirror.corrupted() {
+		t.log.ErrorContext(ctx, "record is corrupt", "key", key, "err", err)
 	}
 	n, err := t.store.SplitRanges(ctx, t.opt.MetaRangeLimit)
 	if n > 0 {

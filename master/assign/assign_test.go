@@ -187,14 +187,26 @@ func TestSafeMode(t *testing.T) {
 	check("off by hand", on(s, time.Hour), false)
 
 	s = start(0) // everything was restarted while no master ran
-	for range 3 {
-		s.Missing(now)
-	}
+	s.Missing(3, 0, now)
 	check("nobody there", on(s, 0), true)
 	s.Started(now)
 	check("first", on(s, 0), true)
 	s.Started(now)
 	check("second", on(s, 0), false)
+
+	s = start(1)
+	s.Missing(4, 1, now)
+	check("one of four is back", on(s, 0), true)
+	s.Started(now)
+	check("two of four are back", on(s, 0), false)
+
+	s = start(3)
+	s.Missing(3, 3, now)
+	check("all are back", on(s, 0), false)
+
+	s = start(3)
+	s.Missing(1, 0, now)
+	check("one is missing", on(s, 0), false)
 }
 
 func BenchmarkSpread(b *testing.B) {

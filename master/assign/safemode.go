@@ -75,13 +75,17 @@ func (s *SafeMode) Vanished(now time.Time) {
 	s.vanish(now)
 }
 
-// Missing says that a server that owned tablets was gone before this master
-// could see it live.
-func (s *SafeMode) Missing(now time.Time) {
-	if s.Tick(now); !s.since.IsZero() {
-		s.before++
+// Missing says, when a master starts to look, that dead servers which owned
+// tablets are gone, and that fresh of the live ones own nothing: those count as
+// come back.
+func (s *SafeMode) Missing(dead, fresh int, now time.Time) {
+	before := s.live - fresh + dead
+	for range dead - fresh {
+		s.vanished = append(s.vanished, now)
 	}
-	s.vanish(now)
+	if s.since.IsZero() && s.tooMany(len(s.vanished)) {
+		s.since, s.before = now, before
+	}
 }
 
 func (s *SafeMode) vanish(now time.Time) {
