@@ -134,6 +134,9 @@ func (t *Table) ReadRows(ctx context.Context, rows RowSet, f func(Row) bool, opt
 		return fmt.Errorf("%w: encode the request: %v", ErrInvalid, err)
 	}
 	s := router.Scan{Rows: set, Limit: o.req.RowsLimit, Reversed: o.req.Reversed, Stats: o.stats != nil}
+	if r := set.Ranges(); len(r) == 1 && r[0].IsPoint() {
+		s.Point = r[0].Start
+	}
 	d := chunk.Decoder{Reversed: s.Reversed}
 	emit := func(r *chunk.Row) error {
 		if !f(keep(r)) {

@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -183,9 +184,7 @@ func (b *bulk) send(ctx context.Context, loc *location, todo []int, e *effort) [
 			entries[n] = b.entries[i]
 		}
 	}
-	b.slots <- struct{}{}
-	errs, err := loc.server.pick().MutateRows(ctx, loc.target, entries)
-	<-b.slots
+	errs, err := b.call(ctx, loc, entries)
 	if err == nil && errs == nil {
 		b.r.budget.earn()
 		return nil
@@ -198,6 +197,19 @@ func (b *bulk) send(ctx context.Context, loc *location, todo []int, e *effort) [
 	}
 	b.r.budget.earn()
 	return b.sort(ctx, loc, todo, errs, e)
+}
+
+func (b *bulk) call(ctx context.Context, loc *location, entries [][]byte) ([]error, error) {
+	b.slots <- struct{}{}
+	defer func() { <-b.slots }()
+	if s := loc.server; s.local == nil && s.whole == nil {
+		var g *guard
+		ctx, g = b.r.watch(ctx, b.table, loc, func() bool {
+			return !slices.ContainsFunc(entries, func(e []byte) bool { return !idempotentEntry(e) })
+		})
+		defer g.end()
+	}
+	return loc.server.pick().MutateRows(ctx, loc.target, entries)
 }
 
 // again judges an error of all of todo and returns what is to be tried again.

@@ -81,8 +81,11 @@ func parse(req []byte, f *fields) (Request, error) {
 				r.AuthorizedView = b
 			case f.materialized:
 				r.MaterializedView = b
-			case f.rows: // messages that occur twice are merged
-				rows = append(rows[:len(rows):len(rows)], b...)
+			case f.rows:
+				if rows != nil { // messages that occur twice are merged
+					b = append(rows[:len(rows):len(rows)], b...)
+				}
+				rows = b
 			}
 		case protowire.VarintType:
 			x, _ := protowire.ConsumeVarint(v)
@@ -103,19 +106,23 @@ func parse(req []byte, f *fields) (Request, error) {
 	if r.Scan.Limit < 0 {
 		return r, base.Invalidf("rows_limit must not be negative, but is %d", r.Scan.Limit)
 	}
+	if r.Scan.Point = point(rows); r.Scan.Point != nil {
+		return r, nil
+	}
 	var err error
-	r.Scan.Rows, err = parseRows(rows)
+	r.Scan.Rows, err = rowset.Parse(rows)
 	return r, err
 }
 
-// parseRows is rowset.Parse with a shorter way for the usual point read.
-func parseRows(raw []byte) (rowset.Set, error) {
+// point returns the key of a RowSet that is one row key and nothing else, or
+// nil: the usual point read is worth a shorter way.
+func point(raw []byte) []byte {
 	if num, typ, n := protowire.ConsumeTag(raw); n > 0 && num == 1 && typ == protowire.BytesType {
 		if key, m := protowire.ConsumeBytes(raw[n:]); m > 0 && n+m == len(raw) && len(key) > 0 && len(key) <= rowset.MaxRowKey {
-			return rowset.Of(rowset.Point(key)), nil
+			return key
 		}
 	}
-	return rowset.Parse(raw)
+	return nil
 }
 
 func malformed(f *fields) error {

@@ -540,3 +540,42 @@ func TestLockServiceAway(t *testing.T) {
 		x.LS.(interface{ Partition(bool) }).Partition(false)
 	})
 }
+
+func TestPartition(t *testing.T) {
+	inBubble(t, 2, nil, func(x *fixture) {
+		x.fill("a")
+		x.Net.Partition("client", "server0")
+		tb := x.TabletOf(x.table.ID, "a")
+		type result struct {
+			err error
+			at  time.Duration
+		}
+		began := time.Now()
+		try := func(f func() error) chan result {
+			ch := make(chan result, 1)
+			go func() { err := f(); ch <- result{err, time.Since(began)} }()
+			return ch
+		}
+		read := try(func() error {
+			_, _, _, err := x.read(within(time.Minute), &bigtablepb.ReadRowsRequest{})
+			return err
+		})
+		write := try(func() error { return x.write(within(time.Minute), "b") })
+		unsafe := try(func() error { return x.write(within(20*time.Second), "b", set("q", "v", -1)) })
+		time.Sleep(5 * time.Second)
+		x.Move(tb, x.servers[1])
+		time.Sleep(2 * time.Second)
+		if err := x.write(within(time.Second), "c", set("q", "v", -1)); err != nil {
+			x.Errorf("a new write: %v", err)
+		}
+		for name, ch := range map[string]chan result{"read": read, "idempotent write": write} {
+			if r := <-ch; r.err != nil || r.at > 8*time.Second {
+				x.Errorf("%s: %v after %v", name, r.err, r.at)
+			}
+		}
+		if r := <-unsafe; !errors.Is(r.err, base.ErrUnknownOutcome) {
+			x.Errorf("a write that may have been applied: %v after %v", r.err, r.at)
+		}
+		x.Net.Join("client", "server0")
+	})
+}

@@ -14,10 +14,11 @@ import (
 	"github.com/tabletdb/tabletdb/internal/rowset"
 )
 
-// Scan is what the router needs to know of a ReadRowsRequest; see ParseScan.
+// Scan is what the router needs to know of a ReadRowsRequest; see ParseReadRows.
 type Scan struct {
 	Rows     rowset.Set
-	Limit    int64 // of rows; 0: none
+	Point    []byte // not nil: this one row, in the place of Rows
+	Limit    int64  // of rows; 0: none
 	Reversed bool
 	// Stats: the request wants statistics of the whole in the last message.
 	Stats bool
@@ -38,7 +39,7 @@ func (r *Router) ReadRows(ctx context.Context, table []byte, s Scan, req []byte,
 	if s.Stats {
 		sc.stats = &statsMerge{began: time.Now()}
 	}
-	if s.Rows.IsEmpty() {
+	if s.Rows.IsEmpty() && s.Point == nil {
 		if _, err := r.table(ctx, table); err != nil {
 			return err
 		}
@@ -61,6 +62,7 @@ type scanner struct {
 	rows     int64
 	midRow   bool // the last frame ended within a row
 	stats    *statsMerge
+	guard    *guard // of the attempt under way, at a remote server
 	sendErr  error
 }
 
@@ -118,6 +120,10 @@ func (s *scanner) tablet(ctx context.Context, loc *location) error {
 	if s.scan.Limit > 0 && s.rows > 0 {
 		rs.Limit = s.scan.Limit - s.rows
 	}
+	if v := loc.server; v.local == nil && v.whole == nil {
+		ctx, s.guard = s.r.watch(ctx, s.e.table, loc, func() bool { return true })
+		defer s.guard.end()
+	}
 	if err := loc.server.pick().ReadRows(ctx, loc.target, rs, s.req, s.frame); err != nil {
 		return err
 	}
@@ -129,6 +135,7 @@ func (s *scanner) tablet(ctx context.Context, loc *location) error {
 
 // frame passes one frame on and notes how far it goes.
 func (s *scanner) frame(b mem.Buffer, info route.FrameInfo) error {
+	s.guard.progress()
 	if info.HasLast {
 		s.after, s.hasAfter = append(s.after[:0], info.LastRow...), true
 		s.e.n = 0 // the scan gets on: pauses start small again
@@ -155,6 +162,9 @@ func (s *scanner) finish() error {
 
 // first returns a row to locate the first tablet by.
 func (s *scanner) first() ([]byte, bool) {
+	if s.scan.Point != nil {
+		return s.scan.Point, true
+	}
 	if s.scan.Reversed {
 		return s.backFrom(lastRow(nil))
 	}
@@ -164,6 +174,9 @@ func (s *scanner) first() ([]byte, bool) {
 // next returns a row to locate the tablet by that follows loc; false: the scan
 // is complete.
 func (s *scanner) next(loc *location) ([]byte, bool) {
+	if s.scan.Point != nil {
+		return nil, false
+	}
 	if s.scan.Reversed {
 		if len(loc.start) == 0 {
 			return nil, false
@@ -181,6 +194,8 @@ func (s *scanner) resume(row []byte) ([]byte, bool) {
 	switch {
 	case !s.hasAfter:
 		return row, true
+	case s.scan.Point != nil:
+		return nil, false // the row was passed
 	case s.scan.Reversed:
 		if bytes.Compare(s.after, row) > 0 { // from an earlier tablet
 			return row, true

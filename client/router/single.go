@@ -72,13 +72,28 @@ func (r *Router) run(ctx context.Context, c *call) error {
 }
 
 // send makes one attempt.
-func (r *Router) send(ctx context.Context, loc *location, c *call) (err error) {
-	if loc.server.local == nil { // a server here minds its own stalls
-		var cancel context.CancelFunc
-		ctx, cancel = r.withDeadline(ctx)
-		defer cancel()
+func (r *Router) send(ctx context.Context, loc *location, c *call) error {
+	if loc.server.local != nil { // a server here minds its own stalls
+		return c.send(ctx, loc, loc.server.local)
 	}
-	s := loc.server.pick()
+	return r.sendRemote(ctx, loc, c)
+}
+
+func (r *Router) sendRemote(ctx context.Context, loc *location, c *call) error {
+	ctx, cancel := r.withDeadline(ctx)
+	defer cancel()
+	copied := *c // what the guard holds on to escapes
+	if loc.server.whole == nil {
+		var g *guard
+		ctx, g = r.watch(ctx, c.table, loc, copied.idempotent)
+		defer g.end()
+	}
+	err := copied.send(ctx, loc, loc.server.pick())
+	c.matched, c.resp = copied.matched, copied.resp
+	return err
+}
+
+func (c *call) send(ctx context.Context, loc *location, s route.Server) (err error) {
 	switch c.kind {
 	case mutateRow:
 		return s.MutateRow(ctx, loc.target, c.req)
@@ -90,6 +105,9 @@ func (r *Router) send(ctx context.Context, loc *location, c *call) (err error) {
 	return err
 }
 
+// idempotent reports whether the call may be applied twice.
+func (c *call) idempotent() bool { return c.kind == mutateRow && idempotentRow(c.req) }
+
 // rerun goes on after the first attempt, which failed with err at loc, or was
 // not made (nil).
 func (r *Router) rerun(ctx context.Context, c *call, loc *location, err error) error {
@@ -98,7 +116,7 @@ func (r *Router) rerun(ctx context.Context, c *call, loc *location, err error) e
 	e := effort{r: r, table: c.table, write: true}
 	for {
 		if err != nil {
-			if ferr := e.failed(ctx, loc, err, c.kind == mutateRow && idempotentRow(c.req)); ferr != nil {
+			if ferr := e.failed(ctx, loc, err, c.idempotent()); ferr != nil {
 				return ferr
 			}
 		}
