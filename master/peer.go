@@ -137,7 +137,7 @@ func (p *peer) heartbeat(ctx context.Context, full bool) error {
 	if err != nil {
 		return rpc.FromStatus(err)
 	}
-	if e := meta.Incarnation(r.GetServer().GetIncarnation()); e != p.server.Incarnation {
+	if e := meta.Incarnation(r.GetServer().GetIncarnation()); !e.IsZero() && e != p.server.Incarnation {
 		return fmt.Errorf("%w: %v answers at its address", errReplaced, e)
 	}
 	p.mu.Lock()
