@@ -34,19 +34,14 @@ func (e *effort) usable(l *location) bool {
 // not served, or the server which meta names refused it: then the same place
 // is returned after a pause.
 func (e *effort) place(ctx context.Context, row []byte) (*location, error) {
-	looked := false
 	for gone := 0; ; {
 		t, err := e.r.table(ctx, e.table)
 		if err != nil {
 			return nil, e.final(ctx, err)
 		}
 		l := t.find(row)
-		switch {
-		case l == nil:
+		if l == nil {
 			l, err = t.lookup(ctx, row, nil)
-		case e.bad != nil && l.same(e.bad) && !looked && e.r.whole == nil:
-			looked = true
-			l, err = t.lookup(ctx, row, l)
 		}
 		if errors.Is(err, errTableGone) {
 			// The name is read again; if it still means a table without

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/tabletdb/tabletdb/lockservice"
@@ -12,7 +11,7 @@ import (
 )
 
 const (
-	// idleRounds is after how many rounds without waiters drive ends.
+	// idleRounds is after how many polls without waiters drive ends.
 	idleRounds = 5
 	// watchedPoll is the time between polls while a watch brings the news.
 	watchedPoll = time.Second
@@ -23,10 +22,9 @@ const (
 
 // waiter is those who wait for the tablet of one location to be served.
 type waiter struct {
-	row    []byte
-	woken  chan struct{} // closed when a better location is in the cache
-	refs   int
-	polled bool
+	row   []byte
+	woken chan struct{} // closed when a better location is in the cache
+	refs  int
 }
 
 // wait returns when the cache has a location for row that is served and not
@@ -79,14 +77,14 @@ func (t *table) leave(loc *location, w *waiter) {
 	}
 }
 
-// waited returns the rows that are waited for, in order: all, or those not
-// polled yet. Done is true where drive is to end.
+// waited returns the rows that are waited for, in order: all, or those of which
+// it is not known whether the cache is right. A watch keeps right what was
+// confirmed since it began. Done is true where drive is to end.
 func (t *table) waited(all bool, idle int) (rows [][]byte, done bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, w := range t.mu.waiters {
-		if all || !w.polled {
-			w.polled = true
+	for loc, w := range t.mu.waiters {
+		if all || t.mu.watched == 0 || loc.confirmed.Load() < t.mu.watched {
 			rows = append(rows, w.row)
 		}
 	}
@@ -104,22 +102,30 @@ func (t *table) waited(all bool, idle int) (rows [][]byte, done bool) {
 func (t *table) drive() {
 	ctx, cancel := context.WithCancel(t.r.ctx)
 	defer cancel()
-	var watching atomic.Bool
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		t.watch(ctx, &watching)
+		t.watch(ctx)
 	}()
 	defer func() { cancel(); <-ended }()
 
 	checked := time.Now()
-	all := true
-	for n, idle := 0, 0; ctx.Err() == nil; n++ {
+	var due time.Time // of the next poll of all; at once for a start
+	for n, idle := 0, 0; ctx.Err() == nil; {
+		all := !time.Now().Before(due)
 		rows, done := t.waited(all, idle)
 		if done {
 			return
 		}
-		idle++
+		if all {
+			pause := backoff(n)
+			if t.watching() {
+				pause = jitter(watchedPoll)
+			}
+			due = time.Now().Add(pause)
+			n++
+			idle++
+		}
 		if len(rows) > 0 {
 			idle = 0
 			t.poll(ctx, rows)
@@ -128,19 +134,39 @@ func (t *table) drive() {
 				_ = t.checkName(ctx) // asked again, if it gave no answer
 			}
 		}
-		pause := backoff(n)
-		if watching.Load() {
-			pause = max(pause, jitter(watchedPoll))
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-			all = true
-		case <-t.nudge:
-			all = false
-		case <-ctx.Done():
-		}
-		timer.Stop()
+		t.rest(ctx, due)
+	}
+}
+
+// rest waits until due, or until somebody new waits, but at least for a moment,
+// so that those who come together share a poll.
+func (t *table) rest(ctx context.Context, due time.Time) {
+	if sleep(ctx, jitter(firstBackoff)) != nil {
+		return
+	}
+	timer := time.NewTimer(time.Until(due))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.nudge:
+	case <-ctx.Done():
+	}
+}
+
+// watching reports whether news come by themselves.
+func (t *table) watching() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.watched > 0
+}
+
+func (t *table) setWatched(on bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.watched = 0
+	if on {
+		t.mu.clock++
+		t.mu.watched = t.mu.clock
 	}
 }
 
@@ -159,20 +185,21 @@ func (t *table) poll(ctx context.Context, rows [][]byte) {
 }
 
 // watch follows the table's records until ctx ends or history is gone.
-func (t *table) watch(ctx context.Context, watching *atomic.Bool) {
+func (t *table) watch(ctx context.Context) {
+	defer t.setWatched(false)
 	ls := t.r.meta.LockService()
 	prefix := meta.TablePrefixOf(t.id)
 	for n := 0; ctx.Err() == nil; n++ {
 		_, _, rev, err := ls.Get(ctx, prefix, lockservice.ReadOptions{})
 		if err == nil {
-			watching.Store(true)
+			t.setWatched(true)
 			err = ls.Watch(ctx, prefix, lockservice.PrefixEnd(prefix), rev, func(w lockservice.WatchResponse) error {
 				if len(w.Events) == 0 {
 					return nil
 				}
 				return t.learnEvents(w.Events)
 			})
-			watching.Store(false)
+			t.setWatched(false)
 		}
 		if ctx.Err() != nil {
 			return

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"sync/atomic"
 	"time"
 
 	"github.com/tabletdb/tabletdb/internal/base"
@@ -13,7 +14,8 @@ import (
 	"github.com/tabletdb/tabletdb/meta"
 )
 
-// location is what the cache knows of one tablet. It is immutable.
+// location is what the cache knows of one tablet. It is immutable but for
+// confirmed.
 type location struct {
 	target     route.Target
 	start, end []byte
@@ -24,6 +26,10 @@ type location struct {
 	revision   lockservice.Revision
 	server     *server // nil unless state is Serving
 	seen       uint64  // the table's clock when it was learned
+
+	// confirmed is the table's clock when a linearizable read, or the watch,
+	// last said the same. It is the one field that changes.
+	confirmed atomic.Uint64
 }
 
 // same reports whether l and o send a request to the same place.
@@ -105,6 +111,7 @@ func (ls locations) with(read locations, asOf uint64) locations {
 			continue
 		}
 		if len(old) == 1 && old[0].same(l) && bytes.Equal(old[0].start, l.start) {
+			old[0].confirmed.Store(max(old[0].confirmed.Load(), l.confirmed.Load()))
 			l = old[0] // no news: waiters and callers compare by identity
 		} else {
 			news = true

@@ -35,10 +35,8 @@ func (h *history) step() {
 	t := now[i]
 	switch h.rng.IntN(3) {
 	case 0:
-		moved := *t
-		moved.target.Epoch++
-		moved.revision = lockservice.Revision(len(h.at))
-		now[i] = &moved
+		now[i] = &location{target: t.target, start: t.start, end: t.end, revision: lockservice.Revision(len(h.at))}
+		now[i].target.Epoch++
 	case 1:
 		key := fmt.Appendf(nil, "%03d", h.rng.IntN(1000))
 		if t.contains(key) && !bytes.Equal(key, t.start) {
@@ -59,8 +57,7 @@ func (h *history) window(revision int) locations {
 	from := h.rng.IntN(len(ls))
 	var out locations
 	for _, l := range ls[from:min(len(ls), from+1+h.rng.IntN(5))] {
-		c := *l
-		out = append(out, &c)
+		out = append(out, &location{target: l.target, start: l.start, end: l.end, revision: l.revision})
 	}
 	return out
 }

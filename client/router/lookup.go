@@ -25,7 +25,7 @@ func (t *table) lookup(ctx context.Context, row []byte, known *location) (*locat
 			return nil, errTableGone
 		}
 	}
-	ls, err := t.read(ctx, row, 0, false) // alone
+	ls, err := t.read(ctx, row, t.r.options.Prefetch, false) // alone
 	if err != nil {
 		return nil, err
 	}
@@ -66,5 +66,5 @@ func (t *table) read(ctx context.Context, row []byte, prefetch int, stale bool) 
 	if err != nil {
 		return nil, err
 	}
-	return t.learn(recs, asOf), nil
+	return t.learn(recs, asOf, !stale), nil
 }

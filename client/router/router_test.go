@@ -579,3 +579,50 @@ func TestPartition(t *testing.T) {
 		x.Net.Join("client", "server0")
 	})
 }
+
+func TestManyTabletsFailOver(t *testing.T) {
+	var splits []string
+	for i := 1; i < 500; i++ {
+		splits = append(splits, fmt.Sprintf("%03d", i))
+	}
+	inBubble(t, 2, splits, func(x *fixture) {
+		write := func(d time.Duration) {
+			x.Helper()
+			errs := make(chan error)
+			for i := range 500 {
+				go func() { errs <- x.write(within(d), fmt.Sprintf("%03d", i*7919%500)) }()
+			}
+			for range 500 {
+				if err := <-errs; err != nil {
+					x.Fatal(err)
+				}
+			}
+		}
+		write(time.Second)
+		if s := x.r.Stats(); s.Lookups > 200 || s.Tablets != 500 {
+			x.Errorf("cold: %+v", s)
+		}
+		before := x.r.Stats().Lookups
+		// Half of the tablets lose their server, and come up elsewhere over
+		// five seconds.
+		x.servers[0].Stop()
+		go func() {
+			time.Sleep(10 * time.Second)
+			for _, tb := range x.Tablets(x.table.ID) {
+				if tb.OwnerAddress == "server0" {
+					time.Sleep(20 * time.Millisecond)
+					x.Serve(x.Stop(tb), x.servers[1])
+				}
+			}
+		}()
+		began := time.Now()
+		write(20 * time.Second)
+		if d := time.Since(began); d > 15500*time.Millisecond {
+			x.Errorf("took %v", d)
+		}
+		x.Logf("%d look-ups in %v", x.r.Stats().Lookups-before, time.Since(began))
+		if n := x.r.Stats().Lookups - before; n > 200 {
+			x.Errorf("%d look-ups", n)
+		}
+	})
+}

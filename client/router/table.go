@@ -31,7 +31,8 @@ type table struct {
 		sync.Mutex
 		clock   uint64 // counts what was learned
 		waiters map[*location]*waiter
-		driven  bool // drive runs
+		driven  bool   // drive runs
+		watched uint64 // the clock when the watch began; 0: there is none
 	}
 }
 
@@ -187,9 +188,10 @@ func (t *table) now() uint64 {
 }
 
 // learn puts records, in order of their rows, into the cache. asOf is the clock
-// before a linearizable read, or 0 where the read may be stale. It returns the
-// locations that were read.
-func (t *table) learn(recs []meta.Tablet, asOf uint64) locations {
+// before a linearizable read, or 0 where the read may be stale. Current says
+// that the records are no older than the call. It returns the locations that
+// were read.
+func (t *table) learn(recs []meta.Tablet, asOf uint64, current bool) locations {
 	read := make(locations, 0, len(recs))
 	for i := range recs {
 		read = append(read, t.location(&recs[i]))
@@ -199,6 +201,9 @@ func (t *table) learn(recs []meta.Tablet, asOf uint64) locations {
 	t.mu.clock++
 	for _, l := range read {
 		l.seen = t.mu.clock
+		if current {
+			l.confirmed.Store(t.mu.clock)
+		}
 	}
 	t.storeLocked((*t.list.Load()).with(read, asOf))
 	return read
@@ -225,7 +230,7 @@ func (t *table) learnEvents(events []lockservice.Event) error {
 	}
 	// What stands at one revision does not overlap, so the order is total.
 	slices.SortFunc(recs, func(a, b meta.Tablet) int { return bytes.Compare(a.Start, b.Start) })
-	t.learn(recs, 0)
+	t.learn(recs, 0, true)
 	if len(deleted) > 0 {
 		t.drop(func(l *location) bool {
 			rev, ok := deleted[meta.TabletKey(t.id, l.end)]
