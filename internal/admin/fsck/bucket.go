@@ -1,0 +1,216 @@
+package fsck
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/lockservice"
+	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/objstore"
+	"github.com/tabletdb/tabletdb/sstable"
+	"github.com/tabletdb/tabletdb/tabletserver/manifest"
+)
+
+// checkFiles checks that the manifest of each tablet and the files it names are
+// there.
+func (c *checker) checkFiles(ctx context.Context) error {
+	// Listed after the records were read: what they name was there then, unless
+	// the record has changed since, which is looked at before complaining.
+	sizes, manifests, err := c.listFiles(ctx)
+	if err != nil {
+		return err
+	}
+	f := &files{c: c, sizes: sizes, named: map[string]bool{}, verify: map[base.FileNumber]manifest.File{}, owner: map[base.FileNumber]base.TabletID{}}
+	c.expect(len(c.tablets))
+	err = each(ctx, c.cfg.Workers, c.tablets, func(ctx context.Context, t meta.Tablet) error {
+		defer c.step()
+		return f.tablet(ctx, t)
+	})
+	if err != nil {
+		return err
+	}
+	for key := range manifests {
+		if !f.named[key] {
+			c.report.Unreferenced++
+		}
+	}
+	for key := range sizes {
+		if !f.named[key] {
+			c.report.Unreferenced++
+		}
+	}
+	c.report.SSTables, c.report.Manifests = len(f.verify), len(f.named)-len(f.verify)
+	for _, file := range f.verify {
+		c.report.Bytes += file.Size
+	}
+	if !c.cfg.Deep {
+		return nil
+	}
+	return f.deep(ctx)
+}
+
+func (c *checker) listFiles(ctx context.Context) (sstables, manifests map[string]int64, err error) {
+	list := func(prefix string) (map[string]int64, error) {
+		sizes := map[string]int64{}
+		for info, err := range c.cfg.Store.List(ctx, prefix, "") {
+			if err != nil {
+				return nil, fmt.Errorf("list %s: %w", prefix, err)
+			}
+			sizes[info.Key] = info.Size
+		}
+		return sizes, nil
+	}
+	if sstables, err = list(base.SSTablePrefix); err == nil {
+		manifests, err = list(base.ManifestPrefix)
+	}
+	return sstables, manifests, err
+}
+
+// files is what is known of the files; c.mu guards the maps but sizes.
+type files struct {
+	c      *checker
+	sizes  map[string]int64
+	named  map[string]bool
+	verify map[base.FileNumber]manifest.File
+	owner  map[base.FileNumber]base.TabletID // a tablet that names it
+}
+
+// tablet checks the files of one tablet. Where something is wrong, the record
+// is read again, and if it has changed, so is what it names now.
+func (f *files) tablet(ctx context.Context, t meta.Tablet) error {
+	const tries = 3 // of records that keep changing
+	for i := 0; ; i++ {
+		wrong, err := f.try(ctx, t)
+		if err != nil || len(wrong) == 0 {
+			return err
+		}
+		now, ok, err := f.c.reread(ctx, t)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return nil // split, merged or dropped meanwhile
+		}
+		if now.Manifest == t.Manifest || i == tries {
+			f.c.mu.Lock()
+			defer f.c.mu.Unlock()
+			f.c.report.Findings = append(f.c.report.Findings, wrong...)
+			return nil
+		}
+		t = now
+	}
+}
+
+// reread returns the record of a tablet as it is now, if it is there.
+func (c *checker) reread(ctx context.Context, t meta.Tablet) (meta.Tablet, bool, error) {
+	kv, ok, _, err := c.cfg.LockService.Get(ctx, t.Key(), lockservice.ReadOptions{})
+	if err != nil || !ok {
+		return t, false, err
+	}
+	now, err := meta.DecodeTablet(kv)
+	return now, err == nil && now.ID == t.ID, err
+}
+
+// try returns what is wrong with the files of a record.
+func (f *files) try(ctx context.Context, t meta.Tablet) ([]Finding, error) {
+	if t.Manifest.IsZero() {
+		return nil, nil
+	}
+	var wrong []Finding
+	complain := func(subject, format string, args ...any) {
+		wrong = append(wrong, Finding{Severity: Problem, Subject: subject, Text: fmt.Sprintf(format, args...)})
+	}
+	key := base.ManifestObject(t.Manifest)
+	m, err := manifest.Read(ctx, f.c.cfg.Store, t.Manifest)
+	switch {
+	case missing(err):
+		complain(key, "the manifest of tablet %d is missing", t.ID)
+		return wrong, nil
+	case isCorrupt(err):
+		complain(key, "the manifest of tablet %d: %v", t.ID, err)
+		return wrong, nil
+	case err != nil:
+		return nil, err
+	}
+	if m.Version != t.ManifestVersion || m.Flushed != t.Flushed {
+		complain(key, "it has version %d and sequences up to %d, the record of tablet %d says %d and %d", m.Version, m.Flushed, t.ID, t.ManifestVersion, t.Flushed)
+	}
+	for _, r := range m.Runs {
+		f.run(ctx, t, key, r, complain)
+	}
+	f.c.mu.Lock()
+	defer f.c.mu.Unlock()
+	f.named[key] = true
+	for _, r := range m.Runs {
+		for _, file := range r {
+			f.named[base.SSTableObject(file.Number)] = true
+			f.verify[file.Number], f.owner[file.Number] = file, t.ID
+		}
+	}
+	return wrong, nil
+}
+
+// run checks one run: the files are there, in order and apart.
+func (f *files) run(ctx context.Context, t meta.Tablet, name string, r manifest.Run, complain func(subject, format string, args ...any)) {
+	var last []byte
+	for _, file := range r {
+		key := base.SSTableObject(file.Number)
+		switch size, ok := f.sizes[key]; {
+		case !ok && !f.exists(ctx, file):
+			complain(key, "the SSTable is missing; tablet %d needs it", t.ID)
+		case ok && size != file.Size:
+			complain(key, "the SSTable has %d bytes, the manifest of tablet %d says %d", size, t.ID, file.Size)
+		}
+		if bytes.Compare(file.Smallest, file.Largest) > 0 || file.TailOffset < 0 || file.TailOffset >= file.Size {
+			complain(name, "its entry for SSTable %v contradicts itself", file.Number)
+		}
+		if last != nil && bytes.Compare(file.Smallest, last) <= 0 {
+			complain(name, "SSTable %v overlaps the one before it in its run", file.Number)
+		}
+		last = file.Largest
+	}
+}
+
+// exists asks for a file that the listing does not have: it may be younger.
+func (f *files) exists(ctx context.Context, file manifest.File) bool {
+	info, err := f.c.cfg.Store.Stat(ctx, base.SSTableObject(file.Number))
+	return err == nil && info.Size == file.Size
+}
+
+// deep verifies each file from end to end.
+func (f *files) deep(ctx context.Context) error {
+	list := make([]manifest.File, 0, len(f.verify))
+	for _, file := range f.verify {
+		list = append(list, file)
+	}
+	f.c.expect(len(list))
+	return each(ctx, f.c.cfg.Workers, list, func(ctx context.Context, file manifest.File) error {
+		defer f.c.step()
+		err := verify(ctx, f.c.cfg.Store, file)
+		switch {
+		case isCorrupt(err):
+			f.c.problem(base.SSTableObject(file.Number), "tablet %d needs it: %v", f.owner[file.Number], err)
+		case missing(err): // collected since, or complained about already
+		case err != nil:
+			return err
+		}
+		return nil
+	})
+}
+
+func verify(ctx context.Context, store objstore.Store, f manifest.File) error {
+	src := sstable.NewObjectSource(store, base.SSTableObject(f.Number))
+	r, err := sstable.Open(ctx, src, sstable.Meta{Size: f.Size, TailOffset: f.TailOffset}, sstable.ReaderOptions{File: f.Number})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if p := r.Properties(); p.Entries != f.Entries || p.MinSeq != f.MinSeq || p.MaxSeq != f.MaxSeq ||
+		!bytes.Equal(p.MinKey, f.Smallest) || !bytes.Equal(p.MaxKey, f.Largest) {
+		return fmt.Errorf("%w: the manifest says %d entries with sequences %d to %d, the file %d with %d to %d, or other keys", base.ErrCorrupt,
+			f.Entries, f.MinSeq, f.MaxSeq, p.Entries, p.MinSeq, p.MaxSeq)
+	}
+	return r.Verify(ctx)
+}

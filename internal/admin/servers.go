@@ -1,0 +1,188 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tabletdb/tabletdb/internal/admin/output"
+	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/lockservice"
+	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/proto/controlpb"
+)
+
+// serverStatus is one tablet server.
+type serverStatus struct {
+	Incarnation   string      `json:"incarnation"`
+	Name          string      `json:"name"`
+	Address       string      `json:"address"`
+	Zone          string      `json:"zone,omitempty"`
+	Version       string      `json:"version,omitempty"`
+	StatusAddress string      `json:"status_address,omitempty"`
+	Started       output.Time `json:"started"`
+	Assigned      int         `json:"assigned"` // tablets that name it as owner
+	Serving       int         `json:"serving"`  // of them, those it serves
+	Reachable     *bool       `json:"reachable,omitempty"`
+	Error         string      `json:"error,omitempty"`
+	Load          *serverLoad `json:"load,omitempty"`
+}
+
+// serverLoad is what a server does; rates are per second.
+type serverLoad struct {
+	CPU             float64         `json:"cpu_cores"`
+	Memory          output.Size     `json:"memory_bytes"`
+	Memtables       output.Size     `json:"memtable_bytes"`
+	Reads           float64         `json:"reads"`
+	Writes          float64         `json:"writes"`
+	LogLow          uint64          `json:"log_low"`
+	LogNext         uint64          `json:"log_next"`
+	LogPut          output.Duration `json:"log_put_p50_seconds"`
+	LogStalled      output.Duration `json:"log_stalled_seconds"`
+	SessionState    string          `json:"session_state,omitempty"`
+	LogPinned       output.Size     `json:"log_pinned_bytes"`
+	Unacknowledged  uint64          `json:"log_unacknowledged"`
+	LoadingNow      uint32          `json:"loading"`
+	CacheBytes      output.Size     `json:"cache_bytes"`
+	ReadBytes       float64         `json:"read_bytes"`
+	WriteBytes      float64         `json:"write_bytes"`
+	MemoryBudgetNow output.Size     `json:"memory_budget_bytes"`
+}
+
+// fromRecords makes the list from what stands in the lock service.
+func fromRecords(servers []meta.Server, tablets []meta.Tablet) []serverStatus {
+	assigned, serving := map[base.Incarnation]int{}, map[base.Incarnation]int{}
+	for _, t := range tablets {
+		assigned[t.Owner]++
+		if t.State == meta.Serving {
+			serving[t.Owner]++
+		}
+	}
+	list := make([]serverStatus, len(servers))
+	for i, s := range servers {
+		r := s.Record
+		list[i] = serverStatus{
+			Incarnation: s.Incarnation.String(), Name: r.GetName(), Address: s.Address, Zone: r.GetZone(), Version: r.GetVersion(),
+			StatusAddress: r.GetStatusAddress(), Assigned: assigned[s.Incarnation], Serving: serving[s.Incarnation],
+		}
+		if r.GetStartedUs() > 0 {
+			list[i].Started = output.TimeMicros(r.GetStartedUs())
+		}
+	}
+	return list
+}
+
+// take fills in the load; nil: not known.
+func (s *serverStatus) take(l *controlpb.ServerLoad) {
+	if l == nil {
+		return
+	}
+	s.Load = &serverLoad{
+		CPU: l.Cpu, Memory: output.Size(l.MemoryBytes), Memtables: output.Size(l.MemtableBytes), Reads: l.Reads, Writes: l.Writes,
+		LogLow: l.LogLow, LogNext: l.LogNext, LogPut: micros(l.LogPutP50Us), LogStalled: micros(l.LogStalledUs),
+		SessionState: l.SessionState, LogPinned: output.Size(l.LogPinnedBytes), Unacknowledged: l.LogUnacknowledged, LoadingNow: l.Loading,
+		CacheBytes: output.Size(l.CacheBytes), ReadBytes: l.ReadBytes, WriteBytes: l.WriteBytes, MemoryBudgetNow: output.Size(l.MemoryBudgetBytes),
+	}
+}
+
+func micros(us int64) output.Duration { return output.Duration(time.Duration(us) * time.Microsecond) }
+
+func (r *run) serversCommand() *cobra.Command {
+	c := r.command("servers", "List the tablet servers and what they do", cobra.NoArgs, func(ctx context.Context, e *env, _ []string) error {
+		list, err := e.servers(ctx)
+		if err != nil {
+			return err
+		}
+		return e.out.Print(list, func(p *output.Page) { humanServers(p, list) })
+	})
+	c.Long = `List the tablet servers that have a session, and ask each what it does. This
+needs no master.`
+	return c
+}
+
+// servers lists the tablet servers and asks each for its load.
+func (e *env) servers(ctx context.Context) ([]serverStatus, error) {
+	servers, err := e.meta.Servers(ctx, lockservice.ReadOptions{})
+	if err != nil {
+		return nil, err
+	}
+	tablets, _, err := e.meta.All(ctx, lockservice.ReadOptions{})
+	if err != nil {
+		return nil, err
+	}
+	list := fromRecords(servers, tablets)
+	each(len(list), func(i int) {
+		s := &list[i]
+		ctx, cancel := context.WithTimeout(ctx, peerPatience)
+		defer cancel()
+		err := e.askServer(s.Address, func(c controlpb.TabletServerClient) error {
+			resp, err := c.Status(ctx, &controlpb.StatusRequest{OmitTablets: true})
+			if err == nil {
+				s.take(resp.GetLoad())
+			}
+			return err
+		})
+		ok := err == nil
+		s.Reachable = &ok
+		if !ok {
+			s.Error = err.Error()
+		}
+	})
+	return list, nil
+}
+
+// peerPatience is how long one of many servers or replicas is waited for.
+const peerPatience = 2 * time.Second
+
+// each calls f(0) to f(n-1), all at once, and waits.
+func each(n int, f func(i int)) {
+	done := make(chan struct{})
+	for i := range n {
+		go func() {
+			f(i)
+			done <- struct{}{}
+		}()
+	}
+	for range n {
+		<-done
+	}
+}
+
+func humanServers(p *output.Page, list []serverStatus) {
+	if len(list) == 0 {
+		p.Line("no tablet server is running")
+		return
+	}
+	p.Header("SERVER", "INCARNATION", "ADDRESS", "ZONE", "UP", "SERVING", "ASSIGNED", "READS/S", "WRITES/S", "MEMTABLES", "LOG", "STATE")
+	for _, s := range list {
+		up := ""
+		if !time.Time(s.Started).IsZero() {
+			up = output.Duration(time.Since(time.Time(s.Started))).String()
+		}
+		reads, writes, memtables, log := "", "", "", ""
+		if l := s.Load; l != nil {
+			reads, writes = fmt.Sprintf("%.0f", l.Reads), fmt.Sprintf("%.0f", l.Writes)
+			memtables, log = l.Memtables.String(), fmt.Sprintf("%d..%d", l.LogLow, l.LogNext)
+		}
+		p.Row(s.Name, s.Incarnation, s.Address, s.Zone, up, s.Serving, s.Assigned, reads, writes, memtables, log, s.state())
+	}
+}
+
+// state is one word, or more where something is wrong.
+func (s *serverStatus) state() string {
+	switch {
+	case s.Error != "":
+		return s.Error
+	case s.Reachable == nil:
+		return "?"
+	case !*s.Reachable:
+		return "unreachable"
+	case s.Load != nil && s.Load.LogStalled > 0:
+		return "log stalled for " + s.Load.LogStalled.String()
+	case s.Load != nil && s.Load.SessionState != "" && s.Load.SessionState != "safe":
+		return s.Load.SessionState
+	}
+	return "ok"
+}
