@@ -1,0 +1,57 @@
+# TabletDB. The two commands to begin with: make demo, make test.
+GO ?= go
+VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
+LDFLAGS = -X main.version=$(VERSION)
+export GOFLAGS ?= -buildvcs=false
+
+.PHONY: all build demo test race lint fuzz bench proto proto-check minio stack stack-stop e2e soak clean
+
+all: build
+
+build: ## build tabletd, tabletadm and tabletbench into ./bin
+	$(GO) build -ldflags "$(LDFLAGS)" -o bin/ ./cmd/tabletd ./cmd/tabletadm ./cmd/tabletbench
+
+demo: ## load real data, kill the server that holds it, read it again
+	$(GO) run ./cmd/demo
+
+test: ## everything that needs nothing but Go
+	$(GO) vet ./...
+	$(GO) test -timeout 10m ./...
+
+race: ## the same with the race detector
+	$(GO) test -race -timeout 30m ./...
+
+lint: ## the house rules
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || (gofmt -l $$(git ls-files '*.go'); exit 1)
+	$(GO) vet ./...
+	$(GO) test -count=1 ./internal/lint
+
+fuzz: ## every fuzz target for FUZZTIME
+	scripts/fuzz.sh $(or $(FUZZTIME),10s)
+
+bench: ## the Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+proto: ## generate the Go code of proto/
+	$(GO) run ./proto/gen
+
+proto-check: proto ## fail where generated code is not current
+	git diff --exit-code -- proto
+
+minio: ## build the pinned MinIO into ./bin (some minutes)
+	scripts/minio.sh
+
+stack: build ## MinIO, 3 lock servers, 2 masters, 3 tablet servers, a gateway, on loopback
+	scripts/stack.sh start
+
+stack-stop:
+	scripts/stack.sh stop
+
+e2e: build minio ## faults against real processes and a real MinIO
+	E2E_REQUIRE=1 $(GO) test -tags e2e -count=1 -timeout 20m -v ./integration/e2e/...
+
+compare: build ## TabletDB against Google's emulator, in one run
+	bin/tabletbench compare
+
+clean:
+	rm -rf bin
