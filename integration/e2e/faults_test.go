@@ -1,0 +1,229 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"syscall"
+	"testing"
+	"time"
+)
+
+// scenario is a cluster under load.
+type scenario struct {
+	*cluster
+	load  *workload
+	probe *prober
+	since time.Time // the fault
+}
+
+// Times around a fault.
+const (
+	defaultTTL = 5 * time.Second // of sessions, as tabletd --help says
+	warmUp     = 3 * time.Second // of load before it
+	coolOff    = 3 * time.Second // of load after all tablets are back
+)
+
+// newScenario starts a cluster and puts load on it. Clients use the gateway,
+// and sometimes a tablet server as front end where alsoServers.
+func newScenario(t *testing.T, s shape, alsoServers bool) *scenario {
+	t.Helper()
+	c := startCluster(t, s)
+	c.createTable()
+	fronts := []string{c.addr[c.gateway]}
+	if alsoServers {
+		for _, p := range c.tablets {
+			fronts = append(fronts, c.addr[p])
+		}
+	}
+	x := &scenario{cluster: c, load: startWorkload(t, fronts...), probe: startProber(t, c.addr[c.gateway])}
+	x.probe.awaitAll(time.Now(), time.Minute)
+	x.run(warmUp)
+	return x
+}
+
+// run lets the load run for a while.
+func (x *scenario) run(d time.Duration) {
+	x.t.Helper()
+	select {
+	case <-time.After(d):
+	case <-x.t.Context().Done():
+		x.t.FailNow()
+	}
+}
+
+// struck says that the fault happens now.
+func (x *scenario) struck() { x.since = time.Now() }
+
+// finish waits until all tablets are back, checks everything, and reports. Where
+// limit is not 0, all tablets must be back within it.
+func (x *scenario) finish(fault string, limit time.Duration) {
+	x.t.Helper()
+	x.probe.awaitAll(time.Now(), time.Minute)
+	x.run(coolOff)
+	x.probe.awaitAll(time.Now(), time.Minute)
+	a := x.probe.measure(x.since)
+	r := x.verify(x.load, x.probe)
+	ttl := x.shape.ttl
+	if ttl == 0 {
+		ttl = defaultTTL
+	}
+	store := "MinIO"
+	if x.minio == nil {
+		store = "directory"
+	}
+	n, _ := x.load.errors()
+	res := result{Fault: fault, Store: store, TTL: ttl, Tablets: tabletCount, Away: a.tablets, All: a.all, Median: a.median,
+		Longest: a.longest, Unharmed: a.unharmed, Ops: x.load.acked.Load(), Errors: n, Unknown: r.Unknown}
+	results.add(res)
+	x.t.Logf("%s: %d tablets away, all back after %v, median %v; longest gap %v, of others %v",
+		fault, a.tablets, a.all.Round(time.Millisecond), a.median.Round(time.Millisecond), a.longest.Round(time.Millisecond), a.unharmed.Round(time.Millisecond))
+	if limit > 0 && a.all > limit {
+		x.t.Errorf("%s: tablets were back after %v, not within %v", fault, a.all, limit)
+	}
+}
+
+// recovery is the time within which a tablet of a server that died must be
+// served again.
+const recovery = defaultTTL + 2*time.Second
+
+func TestKillTabletServer(t *testing.T) {
+	x := newScenario(t, shape{}, true)
+	x.struck()
+	x.tablets[0].kill(t)
+	x.load.avoid(1, true)
+	x.finish("kill -9 of a tablet server", recovery)
+}
+
+func TestKillAndRestartTabletServer(t *testing.T) {
+	x := newScenario(t, shape{}, true)
+	x.struck()
+	x.tablets[0].kill(t)
+	x.tablets[0].start(t)
+	x.finish("kill -9 of a tablet server, started again at once", recovery)
+}
+
+func TestKillTwoTabletServers(t *testing.T) {
+	x := newScenario(t, shape{}, true)
+	x.struck()
+	for i := range 2 {
+		x.tablets[i].signal(t, syscall.SIGKILL)
+		x.load.avoid(1+i, true)
+	}
+	x.finish("kill -9 of two tablet servers of three", recovery)
+}
+
+// TestPauseTabletServer makes a zombie: a server that sleeps until others have
+// taken its tablets, and wakes up with requests in its sockets.
+func TestPauseTabletServer(t *testing.T) {
+	const ttl = 2 * time.Second
+	x := newScenario(t, shape{ttl: ttl}, true)
+	x.struck()
+	x.tablets[0].signal(t, syscall.SIGSTOP)
+	x.run(3 * ttl)
+	x.tablets[0].signal(t, syscall.SIGCONT)
+	x.finish("SIGSTOP of a tablet server for three leases, SIGCONT", ttl+2*time.Second)
+	if !x.tablets[0].running() {
+		t.Errorf("the server has ended: %v", x.tablets[0].exit())
+	}
+}
+
+func TestKillLockLeader(t *testing.T) {
+	x := newScenario(t, shape{}, true)
+	leader := x.leader()
+	x.struck()
+	leader.kill(t)
+	x.finish("kill -9 of the leader of the lock service", recovery)
+}
+
+func TestKillMaster(t *testing.T) {
+	x := newScenario(t, shape{}, true)
+	active := x.activeMaster()
+	x.struck()
+	active.kill(t)
+	x.finish("kill -9 of the active master", recovery)
+	if x.activeMaster() == active {
+		t.Error("the dead master holds the lock")
+	}
+}
+
+// TestKillMasterAndTabletServer: nobody is left who would notice at once.
+func TestKillMasterAndTabletServer(t *testing.T) {
+	x := newScenario(t, shape{}, true)
+	active := x.activeMaster()
+	x.struck()
+	active.signal(t, syscall.SIGKILL)
+	x.tablets[0].kill(t)
+	x.load.avoid(1, true)
+	x.finish("kill -9 of the active master and a tablet server", 2*recovery)
+}
+
+func TestKillEverything(t *testing.T) {
+	x := newScenario(t, shape{}, false)
+	all := x.all()
+	if x.minio != nil {
+		all = append(all, x.minio)
+	}
+	x.struck()
+	for _, p := range all {
+		p.signal(t, syscall.SIGKILL)
+	}
+	for _, p := range all {
+		p.wait(t, 10*time.Second)
+	}
+	for _, p := range all {
+		p.start(t)
+	}
+	x.finish("kill -9 of every process, all started again", 2*recovery)
+}
+
+// TestStoreDown takes the bucket away under load.
+func TestStoreDown(t *testing.T) {
+	x := newScenario(t, shape{}, true)
+	if x.minio == nil {
+		t.Skip("the store is a directory")
+	}
+	x.minio.kill(t)
+	x.run(defaultTTL + time.Second)
+	x.struck()
+	x.minio.start(t)
+	x.finish("MinIO down for 6 s (counted from its start)", recovery)
+	for _, p := range x.all() {
+		if !p.running() {
+			t.Errorf("%s has ended: %v", p.name, p.exit())
+		}
+	}
+}
+
+// TestStopTabletServer: an orderly stop is not seen by clients.
+func TestStopTabletServer(t *testing.T) {
+	x := newScenario(t, shape{}, false)
+	x.struck()
+	x.tablets[0].signal(t, syscall.SIGTERM)
+	if code := x.tablets[0].wait(t, time.Minute); code != 0 {
+		t.Errorf("exit code %d\n%s", code, tail(x.tablets[0].log))
+	}
+	t.Logf("the server ended %v after SIGTERM", time.Since(x.since).Round(time.Millisecond))
+	x.finish("SIGTERM of a tablet server", time.Second)
+	if n, text := x.load.errors(); n > 0 {
+		t.Errorf("clients saw %d errors:\n%s", n, text)
+	}
+}
+
+// TestRollingRestart stops and starts every process, one by one, in an orderly
+// way: the way to install another version.
+func TestRollingRestart(t *testing.T) {
+	x := newScenario(t, shape{}, false)
+	x.struck()
+	for _, list := range [][]*process{x.locks, x.masters, x.tablets} {
+		for _, p := range list {
+			p.stop(t)
+			p.start(t)
+			p.ready(t)
+			x.probe.awaitAll(time.Now(), time.Minute)
+		}
+	}
+	x.finish("SIGTERM and start of each server in turn", 0)
+	if n, text := x.load.errors(); n > 0 {
+		t.Errorf("clients saw %d errors:\n%s", n, text)
+	}
+}
