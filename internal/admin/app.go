@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/lockservice/client"
@@ -138,6 +137,8 @@ Row keys, qualifiers and values with bytes that cannot be printed are shown as
 		&cobra.Group{ID: groupCluster, Title: "Cluster:"}, &cobra.Group{ID: groupData, Title: "Tables and rows:"},
 		&cobra.Group{ID: groupInside, Title: "Inside:"},
 	)
+	root.SetCompletionCommandGroupID(groupCluster)
+	root.SetHelpCommandGroupID(groupCluster)
 	r.addCluster(root)
 	r.addData(root)
 	r.addInside(root)
@@ -227,12 +228,12 @@ func (r *run) do(c *cobra.Command, args []string, f body) (err error) {
 	ctx := c.Context()
 	if d := r.timeout(c); d > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, d, fmt.Errorf("%w: no answer within %v (--timeout)", base.ErrUnavailable, d))
+		ctx, cancel = context.WithTimeout(ctx, d)
 		defer cancel()
 	}
 	err = f(ctx, e, args)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(err, errProblems) {
-		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		err = &timeoutError{err, r.flags.timeout}
 	}
 	return err
 }

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +29,7 @@ func (r *run) checkCommand() *cobra.Command {
 			return err
 		}
 		if n := report.Problems(); n > 0 {
-			return fmt.Errorf("%w: %d", errProblems, n)
+			return problemsf("%d problems were found", n)
 		}
 		return nil
 	}))

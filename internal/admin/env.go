@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tabletdb/tabletdb/client"
 	"github.com/tabletdb/tabletdb/client/masterclient"
@@ -127,12 +128,42 @@ func (e *env) client(ctx context.Context, name schema.Name) (*client.Client, err
 	return e.db, nil
 }
 
+// electionPatience is how long is waited where no master holds the lock.
+const electionPatience = 10 * time.Second
+
 // askMaster runs f against the active master.
 func (e *env) askMaster(ctx context.Context, f func(context.Context, controlpb.MasterClient) error) error {
 	if e.master == nil {
 		e.master = masterclient.New(e.ls, e.run.app.Network)
 	}
-	return e.master.Call(ctx, f)
+	_, err := e.masterLock(ctx)
+	if err != nil && !errors.Is(err, base.ErrNotFound) {
+		return err
+	}
+	if err != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, electionPatience)
+		defer cancel()
+	}
+	if err = e.master.Call(ctx, f); errors.Is(err, base.ErrUnavailable) {
+		return fmt.Errorf("%w; is a master running? tabletadm status tells", err)
+	}
+	return err
+}
+
+// masterLock returns the lock of the active master. base.ErrNotFound: nobody
+// holds it.
+func (e *env) masterLock(ctx context.Context) (lockservice.LockInfo, error) {
+	locks, _, err := e.ls.Locks(ctx)
+	if err != nil {
+		return lockservice.LockInfo{}, fmt.Errorf("find the active master: %w", err)
+	}
+	for _, l := range locks {
+		if l.Name == meta.MasterLock && len(l.Holders) > 0 {
+			return l, nil
+		}
+	}
+	return lockservice.LockInfo{}, fmt.Errorf("active master: %w", base.ErrNotFound)
 }
 
 // askServer runs f against the control service of the tablet server at addr.

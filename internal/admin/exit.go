@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/tabletdb/tabletdb/internal/admin/output"
 	"github.com/tabletdb/tabletdb/internal/base"
@@ -27,6 +28,21 @@ const (
 // errProblems is returned by a command that did its work and found problems,
 // which it has printed.
 var errProblems = errors.New("problems were found")
+
+// problemsf returns errProblems with a text of its own.
+func problemsf(format string, args ...any) error { return base.Textf(errProblems, format, args...) }
+
+// timeoutError is what a command failed with when its time was over.
+type timeoutError struct {
+	err   error
+	after time.Duration
+}
+
+func (e *timeoutError) Error() string {
+	return fmt.Sprintf("%v; gave up after %v (--timeout)", e.err, e.after)
+}
+
+func (e *timeoutError) Unwrap() []error { return []error{e.err, base.ErrUnavailable} }
 
 // usageError marks what is wrong with the command line.
 type usageError struct{ err error }

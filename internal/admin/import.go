@@ -260,7 +260,7 @@ func (l *loader) read(ctx context.Context) error {
 			return nil
 		case errors.As(err, &bad):
 			if l.tooMany(bad) {
-				return fmt.Errorf("%w: more than %d lines are bad (--max-bad)", errProblems, l.maxBad)
+				return problemsf("more than %d lines are bad (--max-bad)", l.maxBad)
 			}
 			continue
 		case err != nil:
@@ -270,7 +270,7 @@ func (l *loader) read(ctx context.Context) error {
 			return err
 		}
 		if l.tooMany(nil) {
-			return fmt.Errorf("%w: more than %d lines are bad (--max-bad)", errProblems, l.maxBad)
+			return problemsf("more than %d lines are bad (--max-bad)", l.maxBad)
 		}
 		rows++
 		l.bar.add(l.r.Offset()-offset, rows)
@@ -356,7 +356,7 @@ func (l *loader) report(e *env, err error, allowBad bool) error {
 	case perr != nil:
 		return perr
 	case s.BadLines > 0 && !allowBad:
-		return fmt.Errorf("%w: %d lines were not imported (--allow-bad takes that for success)", errProblems, s.BadLines)
+		return problemsf("%d lines were not imported (--allow-bad takes that for success)", s.BadLines)
 	}
 	return nil
 }

@@ -113,6 +113,12 @@ func (e *env) servers(ctx context.Context) ([]serverStatus, error) {
 		return nil, err
 	}
 	list := fromRecords(servers, tablets)
+	e.askServers(ctx, list)
+	return list, nil
+}
+
+// askServers asks all servers for their load, at once.
+func (e *env) askServers(ctx context.Context, list []serverStatus) {
 	each(len(list), func(i int) {
 		s := &list[i]
 		ctx, cancel := context.WithTimeout(ctx, peerPatience)
@@ -130,7 +136,6 @@ func (e *env) servers(ctx context.Context) ([]serverStatus, error) {
 			s.Error = err.Error()
 		}
 	})
-	return list, nil
 }
 
 // peerPatience is how long one of many servers or replicas is waited for.
@@ -177,6 +182,8 @@ func (s *serverStatus) state() string {
 		return s.Error
 	case s.Reachable == nil:
 		return "?"
+	case !*s.Reachable && s.Load == nil:
+		return "not reached yet"
 	case !*s.Reachable:
 		return "unreachable"
 	case s.Load != nil && s.Load.LogStalled > 0:

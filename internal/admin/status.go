@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -79,6 +80,9 @@ const masterPatience = 3 * time.Second
 func (e *env) status(ctx context.Context) (*clusterStatus, error) {
 	s := &clusterStatus{Servers: []serverStatus{}, Recovery: []recoveryStatus{}}
 	s.LockService = e.replicas(ctx)
+	if s.LockService != nil && !slices.ContainsFunc(s.LockService, func(r replicaStatus) bool { return r.Role != "" }) {
+		return nil, fmt.Errorf("%w: no replica answers: %s", base.ErrNoLeader, s.LockService[0].Error)
+	}
 	o := lockservice.ReadOptions{Stale: s.LockService != nil && !slices.ContainsFunc(s.LockService, replicaStatus.leads)}
 	s.Stale = o.Stale
 	tablets, rev, err := e.meta.All(ctx, o)
@@ -103,7 +107,9 @@ func (e *env) status(ctx context.Context) (*clusterStatus, error) {
 		return nil, err
 	}
 	s.Servers = fromRecords(servers, tablets)
-	e.fromMaster(ctx, s)
+	if e.fromMaster(ctx, s); !s.Master.Active {
+		e.askServers(ctx, s.Servers)
+	}
 	return s, nil
 }
 
@@ -166,17 +172,16 @@ func (e *env) fromMaster(ctx context.Context, s *clusterStatus) {
 		s.Master.Error = "not known without a leader of the lock service"
 		return
 	}
-	locks, _, err := e.ls.Locks(ctx)
-	if err != nil {
+	lock, err := e.masterLock(ctx)
+	switch {
+	case errors.Is(err, base.ErrNotFound):
+		s.Master.Error = "no master is running; tablets stay where they are until one does"
+		return
+	case err != nil:
 		s.Master.Error = err.Error()
 		return
 	}
-	i := slices.IndexFunc(locks, func(l lockservice.LockInfo) bool { return l.Name == meta.MasterLock && len(l.Holders) > 0 })
-	if i < 0 {
-		s.Master.Error = "no master is running"
-		return
-	}
-	s.Master.Address, s.Master.Session = string(locks[i].Data), locks[i].Holders[0].String()
+	s.Master.Address, s.Master.Session = string(lock.Data), lock.Holders[0].String()
 	err = e.askMaster(ctx, func(ctx context.Context, m controlpb.MasterClient) error {
 		r, err := m.ClusterStatus(ctx, &controlpb.ClusterStatusRequest{OmitTablets: true})
 		if err == nil {
