@@ -7,11 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/objstore"
 	"github.com/tabletdb/tabletdb/objstore/cluster"
@@ -36,16 +38,16 @@ type Bucket struct {
 
 // NewBucket returns the bucket over a store that is open already.
 func NewBucket(raw objstore.Store, url string, reg prometheus.Registerer) (*Bucket, error) {
-	var base objstore.Store = raw
+	var store objstore.Store = raw
 	if reg != nil {
 		var err error
-		if base, err = measure.New(raw, reg); err != nil {
+		if store, err = measure.New(raw, reg); err != nil {
 			return nil, err
 		}
 	}
 	return &Bucket{
-		Data: retry.New(limit.New(base, limit.Options{Foreground: limit.Limits{Calls: 256}, Background: limit.Limits{Calls: 32}}), retry.Options{}),
-		Log:  base, URL: url, close: func() error { return nil },
+		Data: retry.New(limit.New(store, limit.Options{Foreground: limit.Limits{Calls: 256}, Background: limit.Limits{Calls: 32}}), retry.Options{}),
+		Log:  store, URL: url, close: func() error { return nil },
 	}, nil
 }
 
@@ -54,20 +56,21 @@ func NewBucket(raw objstore.Store, url string, reg prometheus.Registerer) (*Buck
 const probeRounds = 4
 
 // OpenBucket opens the store at a URL and probes it. It waits as long as the
-// store does not answer (R20), and fails where the store denies access or is
-// unfit.
+// store does not answer (R20), and fails where the store denies access, is
+// unfit, or cannot be what the URL says.
 func OpenBucket(ctx context.Context, url string, o openstore.Options, reg prometheus.Registerer, log *slog.Logger) (*Bucket, error) {
-	raw, err := openstore.Open(ctx, url, o)
-	if err != nil {
-		return nil, err
-	}
 	for delay := 100 * time.Millisecond; ; delay = min(2*delay, 5*time.Second) {
-		err := probe.Run(ctx, raw, probe.Options{Rounds: probeRounds})
+		raw, hopeless, err := openAndProbe(ctx, url, o)
 		if err == nil {
-			break
+			b, err := NewBucket(raw, url, reg)
+			if err != nil {
+				raw.Close()
+				return nil, err
+			}
+			b.close = raw.Close
+			return b, nil
 		}
-		if errors.Is(err, probe.ErrUnfit) || errors.Is(err, objstore.ErrDenied) || ctx.Err() != nil {
-			raw.Close()
+		if hopeless || ctx.Err() != nil {
 			return nil, fmt.Errorf("bucket %s: %w", url, err)
 		}
 		log.WarnContext(ctx, "bucket does not answer; waiting for it", "url", url, "err", err)
@@ -76,11 +79,20 @@ func OpenBucket(ctx context.Context, url string, o openstore.Options, reg promet
 		case <-ctx.Done():
 		}
 	}
-	b, err := NewBucket(raw, url, reg)
-	if err == nil {
-		b.close = raw.Close
+}
+
+// openAndProbe also reports whether an error is one that does not go away.
+func openAndProbe(ctx context.Context, url string, o openstore.Options) (_ openstore.Store, hopeless bool, _ error) {
+	raw, err := openstore.Open(ctx, url, o)
+	if err != nil {
+		var local *fs.PathError // the directory cannot be used
+		return nil, errors.Is(err, objstore.ErrDenied) || errors.Is(err, base.ErrInvalid) || errors.As(err, &local), err
 	}
-	return b, err
+	if err := probe.Run(ctx, raw, probe.Options{Rounds: probeRounds}); err != nil {
+		raw.Close()
+		return nil, errors.Is(err, probe.ErrUnfit) || errors.Is(err, objstore.ErrDenied) || errors.Is(err, base.ErrInvalid), err
+	}
+	return raw, false, nil
 }
 
 // Close frees what the bucket holds. No call may follow.
