@@ -31,9 +31,11 @@ func Assign(t Tablet, to Server, now time.Time) Change {
 	n := t.clone()
 	n.Owner, n.OwnerAddress, n.State, n.Since = to.Incarnation, to.Address, Assigned, now
 	n.Epoch++
-	return Change{Old: t, New: n, If: []lockservice.Compare{
-		lockservice.SessionAlive(to.Incarnation), logOpen(to.Incarnation),
-	}}
+	cond := []lockservice.Compare{lockservice.SessionAlive(to.Incarnation), logOpen(to.Incarnation)}
+	if !t.Owner.IsZero() { // never from a live one (R14)
+		cond = append(cond, lockservice.SessionDead(t.Owner))
+	}
+	return Change{Old: t, New: n, If: cond}
 }
 
 // Bump takes a tablet from an owner whose session is dead (fail-over, step 1).
