@@ -57,8 +57,8 @@ func (s *Server) load(x *controlpb.TabletID) {
 	t := tablet.New(s.env, rec)
 	if old, ok := s.tablets.LoadOrStore(t.ID(), t); ok {
 		o := old.(*tablet.Tablet)
-		if o.Epoch() == t.Epoch() && o.State() != tablet.Stopped {
-			return
+		if o.Epoch() > t.Epoch() || o.Epoch() == t.Epoch() && o.State() != tablet.Stopped {
+			return // a record read before that one's
 		}
 		o.Abandon()
 		if !s.tablets.CompareAndSwap(t.ID(), old, t) {
