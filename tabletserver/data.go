@@ -84,7 +84,7 @@ func (s *Server) MutateRows(ctx context.Context, g route.Target, entries [][]byt
 	}
 	t.Counters.Writes.Add(int64(len(entries)))
 	for k, gr := range groups {
-		err := gr.batch.Wait(ctx)
+		err := tablet.Await(ctx, gr.batch)
 		if err == nil {
 			continue
 		}

@@ -30,11 +30,11 @@ func (t *Tablet) CheckAndMutate(ctx context.Context, r *mutation.CheckAndMutateR
 	defer putRecord(yes)
 	defer putRecord(no)
 	// Both are encoded, and so checked, before either is chosen.
-	sch, nYes, err := t.encode(ctx, yes, r.Row, r.True)
+	sch, nYes, err := t.encodeBranch(ctx, yes, r.Row, r.True)
 	if err != nil {
 		return false, err
 	}
-	_, nNo, err := t.encode(ctx, no, r.Row, r.False)
+	_, nNo, err := t.encodeBranch(ctx, no, r.Row, r.False)
 	if err != nil {
 		return false, err
 	}
@@ -43,11 +43,20 @@ func (t *Tablet) CheckAndMutate(ctx context.Context, r *mutation.CheckAndMutateR
 	case err != nil:
 		return false, err
 	case batch != nil:
-		err = batch.Wait(ctx)
+		err = Await(ctx, batch)
 	default:
 		err = t.readable(ctx, seen)
 	}
 	return matched, err
+}
+
+// encodeBranch is encode of a branch, which may be empty where a write may not.
+func (t *Tablet) encodeBranch(ctx context.Context, buf *[]byte, row []byte, l mutation.List) (*schema.Schema, int, error) {
+	if l.Len() == 0 {
+		s, err := t.schema(ctx)
+		return s, 0, err
+	}
+	return t.encode(ctx, buf, row, l)
 }
 
 // checkAndAppend is the part of CheckAndMutate under the row's lock.
@@ -155,7 +164,7 @@ func (t *Tablet) ReadModifyWrite(ctx context.Context, r *mutation.ReadModifyWrit
 	if err != nil {
 		return nil, err
 	}
-	if err := batch.Wait(ctx); err != nil {
+	if err := Await(ctx, batch); err != nil {
 		return nil, err
 	}
 	return rowOf(r.Row, columns, at), nil
@@ -274,8 +283,12 @@ func rowOf(key []byte, columns []*column, at int64) *bigtablepb.Row {
 			families[c.family.ID] = f
 			row.Families = append(row.Families, f)
 		}
+		ts := c.timestamp
+		if ts == math.MinInt64 {
+			ts = at
+		}
 		f.Columns = append(f.Columns, &bigtablepb.Column{Qualifier: c.qualifier, Cells: []*bigtablepb.Cell{
-			{TimestampMicros: max(at, c.timestamp), Value: c.value},
+			{TimestampMicros: ts, Value: c.value},
 		}})
 	}
 	return row

@@ -35,7 +35,18 @@ func (t *Tablet) Apply(ctx context.Context, row []byte, l mutation.List) error {
 	if err != nil || batch == nil {
 		return err
 	}
-	return batch.Wait(ctx)
+	return Await(ctx, batch)
+}
+
+// Await waits until a batch is acknowledged. Its errors are those of Apply: a
+// batch that was certainly not written when the server ended is one that the
+// tablet did not take.
+func Await(ctx context.Context, b *commitlog.Batch) error {
+	err := b.Wait(ctx)
+	if errors.Is(err, commitlog.ErrClosed) && !errors.Is(err, base.ErrUnknownOutcome) {
+		return fmt.Errorf("%w: %w", base.ErrNotServing, err)
+	}
+	return err
 }
 
 // Append is the first half of Apply: it returns the batch for whose
@@ -210,5 +221,5 @@ func (t *Tablet) awaitVisible(ctx context.Context, seq base.Seq) error {
 	if batch == nil {
 		return nil
 	}
-	return batch.Wait(ctx)
+	return Await(ctx, batch)
 }
