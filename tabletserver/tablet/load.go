@@ -51,7 +51,11 @@ func (t *Tablet) load(ctx context.Context) error {
 		}
 	}
 	t.mu.Lock()
-	t.mu.next = max(rec.Flushed+1, rec.NextSeq)
+	if t.State() != Loading {
+		t.mu.Unlock()
+		return ErrLost // abandoned
+	}
+	t.mu.next = rec.Flushed + 1
 	t.mu.lastTime = m.LastTimestamp
 	t.view.Store(newView(t.env.Files, &mem{table: memtable.New()}, nil, m))
 	t.applied.Store(uint64(rec.Flushed))
@@ -61,7 +65,13 @@ func (t *Tablet) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	t.mu.Lock() // inherited records may lie below the counter of a split (R8)
+	t.mu.next = max(t.mu.next, rec.NextSeq)
+	t.mu.Unlock()
 	t.acked.Store(t.applied.Load())
+	if err := t.freshSchema(ctx); err != nil {
+		return err
+	}
 	if err := t.register(ctx, needed); err != nil {
 		return err
 	}
@@ -74,6 +84,16 @@ func (t *Tablet) load(ctx context.Context) error {
 		t.env.WantCompact(t)
 	}
 	return nil
+}
+
+// freshSchema makes sure that every family is known that the records and files
+// of earlier owners name: what no schema knows counts as dropped, and goes at
+// the next flush or compaction. It is called after the logs were sealed.
+func (t *Tablet) freshSchema(ctx context.Context) error {
+	if _, err := t.env.Schemas.Refresh(ctx, t.table); err != nil && !errors.Is(err, base.ErrNotFound) {
+		return err
+	}
+	return nil // not found: the table was deleted, the tablet goes soon
 }
 
 // reread reads the record; ErrLost where it is not this tablet at this epoch
@@ -162,6 +182,9 @@ func (t *Tablet) replayRecord(r wal.Record) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.State() != Loading {
+		return ErrLost // abandoned; its memory is not counted any more
+	}
 	if r.First < t.mu.next {
 		if r.Last >= t.mu.next {
 			return fmt.Errorf("%w: record with sequences [%d, %d] of tablet %d overlaps what ends at %d", base.ErrCorrupt, r.First, r.Last, t.id, t.mu.next-1)
@@ -190,8 +213,7 @@ func (t *Tablet) register(ctx context.Context, needed []bool) error {
 		done, err := t.env.Meta.Commit(ctx, meta.Register(t.record, from, needed, time.Now()))
 		if err == nil {
 			t.setRecord(done[0])
-			t.state.Store(int32(Serving))
-			return nil
+			return t.serve(ctx)
 		}
 		if !errors.Is(err, base.ErrAborted) {
 			return fmt.Errorf("register tablet %d: %w", t.id, err)
@@ -203,15 +225,37 @@ func (t *Tablet) register(ctx context.Context, needed []bool) error {
 			return err
 		}
 		if rec.State == meta.Serving { // an earlier attempt of ours
-			t.state.Store(int32(Serving))
-			return nil
+			return t.serve(ctx)
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
 			return fmt.Errorf("register tablet %d: %w", t.id, ctx.Err())
+		case <-t.stopped:
+			return ErrLost
 		case <-t.env.Session.Expired():
 			return ErrLost
 		}
 	}
+}
+
+// serve begins to serve a tablet that is registered. Where it was abandoned
+// meanwhile it gives it up again, for nobody else can: a live owner keeps what
+// it has registered (R14).
+func (t *Tablet) serve(ctx context.Context) error {
+	if t.state.CompareAndSwap(int32(Loading), int32(Serving)) {
+		return nil
+	}
+	err := t.commitChange(ctx, func(rec meta.Tablet) (meta.Change, error) {
+		own := rec.OwnEntry()
+		if own < 0 {
+			return meta.Change{}, ErrLost
+		}
+		from := rec.Logs[own].From // nothing was appended
+		return meta.Release(rec, from, from, time.Now())
+	})
+	if err != nil && !errors.Is(err, ErrLost) {
+		return fmt.Errorf("give up tablet %d, which was abandoned while it loaded: %w", t.id, err)
+	}
+	return ErrLost
 }

@@ -42,6 +42,7 @@ type Tablet struct {
 	end   []byte
 
 	state   atomic.Int32
+	stopped chan struct{} // closed when the state is Stopped
 	view    atomic.Pointer[view]
 	applied atomic.Uint64 // last sequence in the memtable
 	acked   atomic.Uint64 // last sequence that the log acknowledged
@@ -91,7 +92,7 @@ func New(env *Env, rec meta.Tablet) *Tablet {
 	t := &Tablet{
 		env: env, id: rec.ID, table: rec.Table, epoch: rec.Epoch, start: rec.Start, end: rec.End,
 		log:    env.Logger.With("tablet", uint64(rec.ID), "table", uint64(rec.Table), "epoch", uint64(rec.Epoch)),
-		change: make(chan struct{}, 1),
+		change: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
 	t.setRecord(rec)
 	return t
@@ -169,6 +170,8 @@ func (t *Tablet) awaitSafe(ctx context.Context) error {
 		}
 		select {
 		case <-changed:
+		case <-t.stopped:
+			return t.errNotServing()
 		case <-ctx.Done():
 			return fmt.Errorf("wait for the session of this server: %w", ctx.Err())
 		}
@@ -187,6 +190,7 @@ func (t *Tablet) stop(why string) {
 	if was == Stopped {
 		return
 	}
+	close(t.stopped)
 	t.event("stopped: %s", why)
 	t.dropView()
 }
