@@ -79,7 +79,8 @@ func TestH7CreatorsAreCompared(t *testing.T) {
 // TestH4LostReply: the transaction of a flush is applied and its reply lost;
 // the retry finds the record changed, by nobody but itself.
 //
-// To break: in meta.Store.Commit, answer ErrAborted where res.Results is nil.
+// To break: in meta.Store.Commit, answer ErrAborted where res.Results is nil,
+// and take it for a failure in tablet.commitChange.
 func TestH4LostReply(t *testing.T) {
 	for name, o := range map[string]lockmem.Options{"remembered": {}, "forgotten": forgetful()} {
 		t.Run(name, func(t *testing.T) {
@@ -112,8 +113,8 @@ func TestH4LostReply(t *testing.T) {
 // given up without a reply and lands after further writes, or after a further
 // flush began. Whatever the record says then can be read.
 //
-// To break: in tablet.commit, exchange the view also where the error is
-// ErrUndecided (the memory is dropped, the transaction never lands).
+// To break: name the runs of the view's manifest only once, in tablet.commit
+// (start from an empty list of runs).
 func TestH4FlushLandsLate(t *testing.T) {
 	for _, landing := range []string{"never", "before the next", "during the next"} {
 		t.Run(landing, func(t *testing.T) {
@@ -154,6 +155,26 @@ func TestH4FlushLandsLate(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestH4FlushNeverLands: the transaction of a flush is given up without a reply
+// and never lands. The log is not truncated as if it had.
+//
+// To break: in tablet.commit, exchange the view also where the error is
+// ErrUndecided.
+func TestH4FlushNeverLands(t *testing.T) {
+	historyOver(t, forgetful(), func(b *bubble) {
+		s := b.servers(2)
+		tb := b.Serve(b.ctx, b.table(), s[0])
+		b.set(s[0], tb, "a")
+		tabletFaults(s[0], lockmem.GiveUpLost)
+		b.want(s[0].Flush(b.ctx, tb), base.ErrUndecided)
+		b.set(s[0], tb, "b")
+		b.pause(time.Second)
+		s[0].Kill()
+		tb = b.FailOver(b.ctx, tb, s[1])
+		b.wantRows(s[1], tb, "a", "b")
+	})
 }
 
 // TestH4ReleaseLandsLate: a release is given up without a reply. The server

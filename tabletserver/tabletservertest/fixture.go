@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -124,6 +125,23 @@ func (s *Server) setDeaf(on bool) {
 	for _, x := range s.client.sessions {
 		x.setDeaf(on)
 	}
+}
+
+// AfterGet calls f once, after the server has read the next key with the prefix
+// from the lock service and before it gets to see it.
+func (s *Server) AfterGet(prefix string, f func()) {
+	s.setAfterGet(func(key string) {
+		if strings.HasPrefix(key, prefix) {
+			s.setAfterGet(nil)
+			f()
+		}
+	})
+}
+
+func (s *Server) setAfterGet(f func(string)) {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	s.client.afterGet = f
 }
 
 // HoldWatches stops the server's watches, until the function that is returned

@@ -14,6 +14,7 @@ type client struct {
 	lockservice.Client
 	mu       sync.Mutex
 	sessions []*session
+	afterGet func(key string)
 	watching chan struct{} // watches wait until it is closed; nil: they do not
 }
 
@@ -30,6 +31,18 @@ func (c *client) OpenSession(ctx context.Context, name string, ttl time.Duration
 	defer c.mu.Unlock()
 	c.sessions = append(c.sessions, s)
 	return s, nil
+}
+
+// Get implements lockservice.Client.
+func (c *client) Get(ctx context.Context, key string, o lockservice.ReadOptions) (lockservice.KV, bool, lockservice.Revision, error) {
+	kv, ok, rev, err := c.Client.Get(ctx, key, o)
+	c.mu.Lock()
+	f := c.afterGet
+	c.mu.Unlock()
+	if f != nil {
+		f(key)
+	}
+	return kv, ok, rev, err
 }
 
 // Watch implements lockservice.Client.
