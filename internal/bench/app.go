@@ -108,8 +108,9 @@ Exit codes:
   3  the server returned wrong values, or lost some
   4  a goal was missed, and --require was given
   5  operations had errors`,
-		SilenceErrors: true, SilenceUsage: true, Args: cobra.NoArgs,
+		SilenceErrors: true, SilenceUsage: true, Args: subcommand, RunE: needCommand,
 	}
+	root.CompletionOptions.HiddenDefaultCmd = true
 	f := root.PersistentFlags()
 	f.BoolVar(&a.json, "json", false, "print one JSON object per line")
 	f.StringVar(&a.profile, "cpuprofile", "", "file for a CPU profile of this process")
@@ -125,6 +126,22 @@ Exit codes:
 	}
 	root.AddCommand(a.emulatorCommand())
 	return root
+}
+
+// subcommand complains about a command that does not exist.
+func subcommand(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unknown command %q (see %s --help)", args[0], c.CommandPath())
+	}
+	return nil
+}
+
+// needCommand is what the program does without a command.
+func needCommand(c *cobra.Command, _ []string) error {
+	if err := c.Help(); err != nil {
+		return err
+	}
+	return errors.New("which command?")
 }
 
 const (

@@ -117,6 +117,14 @@ func Run(ctx context.Context, l Load, o Options) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("run load: %w", err)
 	}
+	if o.Ops > 0 && o.Warmup > 0 { // else operations of the warm-up would end among those that are counted
+		warm := o
+		warm.Ops, warm.Duration, warm.Warmup, warm.Begun = 0, o.Warmup, 0, nil
+		if _, err := Run(ctx, l, warm); err != nil {
+			return nil, err
+		}
+		o.Warmup = 0
+	}
 	r := &run{load: l, o: o, spent: make(chan struct{})}
 	r.left.Store(o.Ops)
 	for i := range o.Workers {
