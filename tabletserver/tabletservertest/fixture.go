@@ -104,12 +104,15 @@ func (f *Fixture) Open(ctx context.Context) *Server {
 	var err error
 	x.Server, err = tabletserver.Open(ctx, tabletserver.Config{
 		LockService: x.client, Store: x.Store, LogStore: x.LogStore, Address: name + ":1", Name: name,
-		Logger: slog.New(slog.DiscardHandler), Options: f.Options,
+		Logger: f.Logger(), Options: f.Options,
 	})
 	f.Must(err)
 	f.servers = append(f.servers, x)
 	return x
 }
+
+// Logger returns a logger that discards everything.
+func (f *Fixture) Logger() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // Deafen makes the server a process that does not notice what happens to its
 // session: it believes it safe until Hear. All else goes on, so that what
