@@ -155,7 +155,7 @@ func open(a App, file string) (io.ReadCloser, int64, error) {
 }
 
 // maxKeys is for how many rows it is watched that no two have one key.
-const maxKeys = 8 << 20
+const maxKeys = 4 << 20
 
 // importSummary is the answer of import csv.
 type importSummary struct {
@@ -348,6 +348,9 @@ func (l *loader) report(e *env, err error, allowBad bool) error {
 		p.Line("%s rows, %s cells in %v (%s rows/s); %d bad lines", output.Count(s.Rows), output.Count(s.Cells), s.Seconds, output.Count(int64(s.RowsPerSec)), s.BadLines)
 		if s.Duplicates > 0 {
 			p.Line("%s lines have the key of an earlier line, whose cells they may replace: is the key template unique? {line} makes it so", output.Count(s.Duplicates))
+		}
+		if len(l.keys) >= maxKeys {
+			p.Line("after the first %s keys, lines with the key of an earlier one were not looked for", output.Count(maxKeys))
 		}
 	})
 	switch {

@@ -34,14 +34,17 @@ type shared struct{ objstore.Store }
 func (shared) Close() error { return nil }
 
 // newSystem starts a cluster. The caller kills it before the bubble ends.
-func newSystem(t *testing.T) *system {
+func newSystem(t *testing.T) *system { return newSystemOf(t, 1) }
+
+// newSystemOf is newSystem with a number of replicas of the lock service.
+func newSystemOf(t *testing.T, replicas int) *system {
 	t.Helper()
 	store := mem.New()
 	s := &system{net: memnet.New(), store: store}
 	start := time.Now()
 	var err error
 	s.Cluster, err = cluster.Open(t.Context(), cluster.Config{
-		Store: store, Node: func(name string) rpc.Network { return s.net.Node(name) }, Host: "host",
+		Store: store, Node: func(name string) rpc.Network { return s.net.Node(name) }, Host: "host", LockServers: replicas,
 		Clock:  func() time.Duration { return time.Since(start) },
 		Logger: slog.New(slog.DiscardHandler), GatewayAddr: "none", Version: "test",
 	})
@@ -272,5 +275,63 @@ func TestCompletion(t *testing.T) {
 		if _, out, _ := invoke(t.Context(), s.app, "", "__complete", "scan", "pe"); !strings.HasPrefix(out, "people\n:") {
 			t.Errorf("offered %q", out)
 		}
+	})
+}
+
+// TestStatusWithoutMajority: what one replica knows is shown, marked as old.
+func TestStatusWithoutMajority(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystemOf(t, 3)
+		defer s.Kill()
+		s.must(t, nil, "table", "create", "t", "--families", "cf")
+		time.Sleep(5 * time.Second)
+		for _, i := range []int{0, 2} {
+			if err := s.StopLockServer(i); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		var st struct {
+			Stale   bool
+			Tables  int
+			Tablets struct{ Total int }
+			Master  struct {
+				Active bool
+				Error  string
+			}
+		}
+		s.must(t, &st, "status")
+		if !st.Stale || st.Tables != 1 || st.Tablets.Total != 1 || st.Master.Active || st.Master.Error == "" {
+			t.Errorf("status %+v", st)
+		}
+		s.fails(t, 0, "NO LEADER: 1 of 3 replicas answer", "status")
+		s.fails(t, 5, "does not answer", "raft", "status")
+	})
+}
+
+// TestProgress: bars are drawn on terminals only, and never on the standard
+// output.
+func TestProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		defer s.Kill()
+		s.must(t, nil, "table", "create", "t", "--families", "cf")
+		app := s.app
+		app.Progress = true
+		file := "_key,cf:a\n"
+		for i := range 3000 {
+			file += fmt.Sprintf("row%06d,%d\n", i, i)
+		}
+		code, out, errs := invoke(t.Context(), app, file, "import", "csv", "t", "-")
+		if code != 0 || !strings.HasPrefix(out, "3,000 rows, 3,000 cells") || !strings.Contains(errs, "importing") {
+			t.Errorf("exit %d: %q, %q", code, out, errs)
+		}
+		if code, out, _ := invoke(t.Context(), app, "", "count", "t"); code != 0 || out != "3000\n" {
+			t.Errorf("exit %d: %q", code, out)
+		}
+		if code, _, errs := invoke(t.Context(), app, "", "check"); code != 0 {
+			t.Errorf("exit %d: %q", code, errs)
+		}
+		time.Sleep(time.Second) // the bars' goroutines end
 	})
 }
