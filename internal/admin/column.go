@@ -43,6 +43,19 @@ func (c column) filter() client.Filter {
 	return client.ColumnRangeFilter(c.family, c.qualifier, c.qualifier+"\x00")
 }
 
+// columnFilters returns what passes the cells of any of the columns: a filter,
+// or none where there are no columns.
+func columnFilters(columns []column) []client.Filter {
+	var each []client.Filter
+	for _, c := range columns {
+		each = append(each, c.filter())
+	}
+	if len(each) > 1 {
+		each = []client.Filter{client.InterleaveFilters(each...)}
+	}
+	return each
+}
+
 // splitList splits values of a flag at commas that are not within double
 // quotes.
 func splitList(values []string) []string {

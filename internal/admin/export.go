@@ -24,7 +24,7 @@ func (r *run) exportCommand() *cobra.Command {
 		if !cells {
 			o.versions = 1
 		}
-		return o.toFile(e.run.app, file, func(w io.Writer) error {
+		return toFile(e.run.app, file, func(w io.Writer) error {
 			if cells {
 				return o.exportCells(ctx, e, args[0], w, base64)
 			}
@@ -46,7 +46,7 @@ a line per cell, with its timestamp and all versions.`
 
 // toFile runs f on the standard output or on a file, which is only there when
 // it is complete.
-func (o *reading) toFile(a App, file string, f func(io.Writer) error) error {
+func toFile(a App, file string, f func(io.Writer) error) error {
 	if file == "" {
 		w := bufio.NewWriter(a.Stdout)
 		return errors.Join(f(w), w.Flush())
@@ -108,16 +108,7 @@ func (o *reading) columnsOf(ctx context.Context, e *env, table string) ([]csvloa
 	if err != nil {
 		return nil, err
 	}
-	filters := []client.Filter{client.LatestNFilter(1), client.StripValueFilter()}
-	if len(asked) == 1 {
-		filters = append([]client.Filter{asked[0].filter()}, filters...)
-	} else if len(asked) > 1 {
-		var each []client.Filter
-		for _, c := range asked {
-			each = append(each, c.filter())
-		}
-		filters = append([]client.Filter{client.InterleaveFilters(each...)}, filters...)
-	}
+	filters := append(columnFilters(asked), client.LatestNFilter(1), client.StripValueFilter())
 	seen := map[csvload.Column]bool{}
 	err = t.ReadRows(ctx, set, func(r client.Row) bool {
 		for _, c := range r.Cells {

@@ -67,17 +67,7 @@ func (o *reading) options() ([]client.ReadOption, error) {
 	if o.versions < 0 || o.limit < 0 {
 		return nil, usagef("--versions and --limit must not be negative")
 	}
-	var chain []client.Filter
-	switch {
-	case len(columns) == 1:
-		chain = append(chain, columns[0].filter())
-	case len(columns) > 1:
-		var each []client.Filter
-		for _, c := range columns {
-			each = append(each, c.filter())
-		}
-		chain = append(chain, client.InterleaveFilters(each...))
-	}
+	chain := columnFilters(columns)
 	switch {
 	case o.keysOnly:
 		chain = append(chain, client.CellsPerRowLimitFilter(1), client.StripValueFilter())

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tabletdb/tabletdb/internal/admin/inspect"
 	"github.com/tabletdb/tabletdb/internal/admin/output"
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
@@ -70,18 +71,6 @@ func newTabletInfo(t meta.Tablet, table string) tabletInfo {
 	return i
 }
 
-// rows returns the range of rows for people.
-func (t tabletInfo) rows() string {
-	end := "end"
-	if len(t.End) > 0 {
-		end = t.End.String()
-	}
-	if len(t.Start) == 0 {
-		return "begin .. " + end
-	}
-	return t.Start.String() + " .. " + end
-}
-
 func (r *run) tabletsCommand() *cobra.Command {
 	return group("tablets", "Look at tablets", r.ofTable(r.tabletsListCommand()), r.tabletsDescribeCommand())
 }
@@ -99,7 +88,7 @@ func (r *run) tabletsListCommand() *cobra.Command {
 		return e.out.Print(list, func(p *output.Page) {
 			p.Header("TABLET", "TABLE", "ROWS", "STATE", "SINCE", "SERVER", "EPOCH", "MANIFEST", "FLUSHED", "LOGS")
 			for _, t := range list {
-				p.Row(t.ID, e.short(t.TableName), t.rows(), t.State, t.Since, t.Address, t.Epoch, t.Manifest, t.Flushed, len(t.Logs))
+				p.Row(t.ID, e.short(t.TableName), inspect.Rows(t.Start, t.End), t.State, t.Since, t.Address, t.Epoch, t.Manifest, t.Flushed, len(t.Logs))
 			}
 		})
 	})
@@ -149,9 +138,9 @@ func (e *env) tabletByID(ctx context.Context, arg string) (meta.Tablet, error) {
 
 // tabletDescription is the answer of tablets describe.
 type tabletDescription struct {
-	Record   tabletInfo    `json:"record"`
-	Manifest *manifestInfo `json:"manifest,omitempty"`
-	Server   *tabletOnline `json:"server,omitempty"`
+	Record   tabletInfo        `json:"record"`
+	Manifest *inspect.Manifest `json:"manifest,omitempty"`
+	Server   *tabletOnline     `json:"server,omitempty"`
 	// Missing says why something of it is not known.
 	Missing []string `json:"missing,omitempty"`
 }
@@ -196,7 +185,7 @@ func (e *env) describeTablet(ctx context.Context, t meta.Tablet) *tabletDescript
 		if m, err := e.readManifest(ctx, t.Manifest); err != nil {
 			d.Missing = append(d.Missing, "manifest: "+err.Error())
 		} else {
-			d.Manifest = newManifestInfo(t.Manifest, m)
+			d.Manifest = inspect.NewManifest(t.Manifest, m)
 		}
 	}
 	if t.Owner.IsZero() {
@@ -241,7 +230,7 @@ func (e *env) readManifest(ctx context.Context, f base.FileNumber) (*manifest.Ma
 func (d *tabletDescription) human(p *output.Page) {
 	t := d.Record
 	p.Line("tablet    %d of table %s (%d)", t.ID, t.TableName, t.Table)
-	p.Line("rows      %s", t.rows())
+	p.Line("rows      %s", inspect.Rows(t.Start, t.End))
 	p.Line("state     %s for %v, epoch %d", t.State, t.Since, t.Epoch)
 	if t.Owner != "" {
 		p.Line("owner     %s at %s", t.Owner, t.Address)
@@ -272,7 +261,7 @@ func (d *tabletDescription) human(p *output.Page) {
 	}
 	if d.Manifest != nil {
 		p.Line("")
-		d.Manifest.human(p)
+		d.Manifest.Human(p)
 	}
 	for _, m := range d.Missing {
 		p.Line("")

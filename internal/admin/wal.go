@@ -2,19 +2,16 @@ package admin
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tabletdb/tabletdb/internal/admin/inspect"
 	"github.com/tabletdb/tabletdb/internal/admin/output"
 	"github.com/tabletdb/tabletdb/internal/base"
-	"github.com/tabletdb/tabletdb/internal/mutation"
 	"github.com/tabletdb/tabletdb/lockservice"
-	"github.com/tabletdb/tabletdb/objstore"
 	"github.com/tabletdb/tabletdb/wal"
 )
 
@@ -132,44 +129,6 @@ func (e *env) listLogObjects(ctx context.Context, id base.Incarnation) error {
 	})
 }
 
-// logObject is an object of a log as it is shown.
-type logObject struct {
-	Object   string        `json:"object"`
-	Position uint64        `json:"position"`
-	Size     output.Size   `json:"size_bytes"`
-	Seal     bool          `json:"seal,omitempty"`
-	Sealer   string        `json:"sealer,omitempty"`
-	Written  output.Time   `json:"written"`
-	Nonce    string        `json:"nonce"`
-	Records  uint32        `json:"records"`
-	Sections []sectionInfo `json:"sections"`
-}
-
-type sectionInfo struct {
-	Tablet  uint64       `json:"tablet"`
-	Epoch   uint64       `json:"epoch"`
-	Offset  uint32       `json:"offset"`
-	Length  output.Size  `json:"length_bytes"`
-	First   uint64       `json:"first_seq"`
-	Last    uint64       `json:"last_seq"`
-	Records []recordInfo `json:"records,omitempty"`
-	Count   uint32       `json:"record_count"`
-}
-
-type recordInfo struct {
-	First uint64       `json:"first_seq"`
-	Row   output.Bytes `json:"row"`
-	Ops   []opInfo     `json:"ops"`
-}
-
-type opInfo struct {
-	Kind      string       `json:"kind"`
-	Family    uint32       `json:"family,omitempty"`
-	Column    output.Bytes `json:"column,omitempty"`
-	Timestamp int64        `json:"timestamp_us,omitempty"`
-	Value     output.Bytes `json:"value,omitempty"`
-}
-
 func (r *run) walDumpCommand() *cobra.Command {
 	var from, to uint64
 	var tablet uint64
@@ -198,11 +157,11 @@ func (r *run) walDumpCommand() *cobra.Command {
 				break
 			}
 			n++
-			o, err := readLogObject(ctx, store, id, p, base.TabletID(tablet), records)
+			o, err := inspect.ReadLogObject(ctx, store, id, p, base.TabletID(tablet), records)
 			if err != nil {
 				return err
 			}
-			if err := e.out.Stream(o, o.human); err != nil {
+			if err := e.out.Stream(o, o.Human); err != nil {
 				return err
 			}
 		}
@@ -217,103 +176,4 @@ func (r *run) walDumpCommand() *cobra.Command {
 	f.Uint64Var(&tablet, "tablet", 0, "only what belongs to this tablet")
 	f.BoolVar(&records, "records", false, "show the records, not only how many")
 	return c
-}
-
-func readLogObject(ctx context.Context, store objstore.Store, id base.Incarnation, p base.Position, tablet base.TabletID, records bool) (*logObject, error) {
-	o, err := wal.ReadObject(ctx, store, id, p)
-	if err != nil {
-		return nil, err
-	}
-	x := &logObject{Object: o.Key, Position: uint64(p), Size: output.Size(o.Size), Sections: []sectionInfo{}}
-	if o.Seal != nil {
-		x.Seal, x.Sealer = true, o.Seal.Sealer.String()
-		return x, nil
-	}
-	h := o.Header
-	x.Written, x.Nonce, x.Records = output.Time(time.UnixMilli(h.UnixMilli)), hex.EncodeToString(h.Nonce[:]), h.Records
-	for _, s := range o.Dir {
-		if tablet != 0 && s.Tablet != tablet {
-			continue
-		}
-		i := sectionInfo{
-			Tablet: uint64(s.Tablet), Epoch: uint64(s.Epoch), Offset: s.Offset, Length: output.Size(s.Length),
-			First: uint64(s.First), Last: uint64(s.Last), Count: s.Records,
-		}
-		if records {
-			if i.Records, err = readRecords(o, s); err != nil {
-				return nil, fmt.Errorf("%s: %w", o.Key, err)
-			}
-		}
-		x.Sections = append(x.Sections, i)
-	}
-	return x, nil
-}
-
-func readRecords(o *wal.Object, s wal.Section) ([]recordInfo, error) {
-	var list []recordInfo
-	err := o.Records(s, func(rec wal.Record) error {
-		m, err := mutation.Decode(rec.Body)
-		if err != nil {
-			return fmt.Errorf("record %d: %w", rec.First, err)
-		}
-		i := recordInfo{First: uint64(rec.First), Row: m.Row}
-		var op mutation.RecordOp
-		for it := m.Ops(); it.Next(&op); {
-			i.Ops = append(i.Ops, opInfo{kindName(op.Kind), uint32(op.Family), op.Qualifier, op.Timestamp, shownValue(op.Kind, op.Value)})
-		}
-		list = append(list, i)
-		return nil
-	})
-	return list, err
-}
-
-// kindName names what an entry does.
-func kindName(k base.Kind) string {
-	switch k {
-	case base.KindSet:
-		return "set"
-	case base.KindDeleteColumn:
-		return "delete-column"
-	case base.KindDeleteFamily:
-		return "delete-family"
-	case base.KindDeleteRow:
-		return "delete-row"
-	case base.KindAdd:
-		return "add"
-	case base.KindMerge:
-		return "merge"
-	}
-	return fmt.Sprintf("kind-%d", k)
-}
-
-// shownValue is the value of an entry; of a deletion, the range of timestamps.
-func shownValue(k base.Kind, v []byte) output.Bytes {
-	if k != base.KindDeleteColumn {
-		return v
-	}
-	start, end, err := base.DecodeTimeRange(v)
-	if err != nil {
-		return v
-	}
-	if end == 0 {
-		return output.Bytes(fmt.Sprintf("[%d, end)", start))
-	}
-	return output.Bytes(fmt.Sprintf("[%d, %d)", start, end))
-}
-
-func (o *logObject) human(p *output.Page) {
-	if o.Seal {
-		p.Line("%d  %s  %v  SEAL by %s", o.Position, o.Object, o.Size, o.Sealer)
-		return
-	}
-	p.Line("%d  %s  %v  %d records, written %v by %s", o.Position, o.Object, o.Size, o.Records, o.Written, o.Nonce)
-	for _, s := range o.Sections {
-		p.Line("    tablet %d epoch %d: %d records, sequences %d..%d, %v at %d", s.Tablet, s.Epoch, s.Count, s.First, s.Last, s.Length, s.Offset)
-		for _, r := range s.Records {
-			p.Line("        %d %s", r.First, r.Row)
-			for _, op := range r.Ops {
-				p.Row("            "+op.Kind, op.Family, op.Column, op.Timestamp, op.Value)
-			}
-		}
-	}
 }

@@ -1,0 +1,3 @@
+// Package inspect shows what stands in the files of the bucket: log objects,
+// SSTables and manifests, each as a value with a JSON form and a form for people.
+package inspect
