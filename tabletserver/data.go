@@ -29,6 +29,9 @@ func (s *Server) serving(g route.Target) (*tablet.Tablet, error) {
 	case t.Epoch() != g.Epoch:
 		return nil, fmt.Errorf("tablet %d is here at epoch %d, not %d: %w", g.Tablet, t.Epoch(), g.Epoch, base.ErrNotServing)
 	case t.State() != tablet.Serving:
+		if err := t.Damage(); err != nil {
+			return nil, fmt.Errorf("tablet %d cannot be loaded: %w", g.Tablet, err)
+		}
 		return nil, fmt.Errorf("tablet %d is %v: %w", g.Tablet, t.State(), base.ErrNotServing)
 	}
 	return t, nil

@@ -40,6 +40,14 @@ func (t *Tablet) Failure() string {
 	return "stopped"
 }
 
+// Damage returns the error, which wraps base.ErrCorrupt, that kept the tablet
+// from being loaded; nil: there was none.
+func (t *Tablet) Damage() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.damage
+}
+
 // Sample is a row and about how many bytes of the tablet lie before it.
 type Sample struct {
 	Row    []byte

@@ -29,6 +29,11 @@ func (t *Tablet) Load(ctx context.Context) error {
 	defer t.unlockChange()
 	err := t.load(ctx)
 	if err != nil {
+		if errors.Is(err, base.ErrCorrupt) {
+			t.mu.Lock()
+			t.mu.damage = err
+			t.mu.Unlock()
+		}
 		t.stop("load: " + err.Error())
 	}
 	return err

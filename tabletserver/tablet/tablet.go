@@ -58,6 +58,7 @@ type Tablet struct {
 		batch    *commitlog.Batch // of the last record; nil: none yet
 		lastPos  base.Position    // of the last record; valid if batch
 		key      []byte           // scratch
+		damage   error            // why loading found it corrupt; nil: it did not
 	}
 
 	// change is held by the one flush, compaction or release under way.
