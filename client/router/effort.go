@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/meta"
 )
 
 // effort is the state of one request, or of one part of a request that goes to
@@ -63,25 +64,39 @@ func (e *effort) place(ctx context.Context, row []byte) (*location, error) {
 			}
 			return l, nil
 		}
-		again, err := e.hold(ctx, t, row, l)
-		if err != nil || again {
-			return l, err
+		next, err := e.hold(ctx, t, row, l)
+		if err != nil || next != nil {
+			return next, err
 		}
 	}
 }
 
-// hold waits for news of l. It returns true where the same place is to be
-// tried again.
-func (e *effort) hold(ctx context.Context, t *table, row []byte, l *location) (again bool, err error) {
+// askLoader is how long a request waits for a tablet that is being loaded
+// before it goes to the loader all the same: only there it learns that the
+// tablet is damaged and never will be served.
+const askLoader = 2 * time.Second
+
+// hold waits for news of l. Where there are none it returns the place to try
+// all the same, or nil.
+func (e *effort) hold(ctx context.Context, t *table, row []byte, l *location) (*location, error) {
 	e.held = l
 	delay := time.Duration(0) // until there are news
-	if l.server != nil {
+	switch {
+	case l.server != nil:
 		delay = backoff(e.n - 1)
+	case l.state == meta.Assigned:
+		delay = askLoader
 	}
 	if err := t.wait(ctx, row, l, delay); err != nil {
-		return false, e.final(ctx, err)
+		return nil, e.final(ctx, err)
 	}
-	return l.server != nil && t.find(row) == l, nil
+	switch {
+	case delay == 0 || t.find(row) != l:
+		return nil, nil
+	case l.server != nil:
+		return l, nil
+	}
+	return l.at(t.r.server(l.addr)), nil
 }
 
 // failed judges the error of an attempt at l: nil means to try again, after

@@ -24,12 +24,18 @@ type location struct {
 	owner      base.Incarnation
 	addr       string
 	revision   lockservice.Revision
-	server     *server // nil unless state is Serving
+	server     *server // nil unless state is Serving, or made by at
 	seen       uint64  // the table's clock when it was learned
 
 	// confirmed is the table's clock when a linearizable read, or the watch,
 	// last said the same. It is the one field that changes.
 	confirmed atomic.Uint64
+}
+
+// at returns l with s as the way to its server, though it does not serve yet.
+func (l *location) at(s *server) *location {
+	return &location{target: l.target, start: l.start, end: l.end, state: l.state, since: l.since,
+		owner: l.owner, addr: l.addr, revision: l.revision, server: s, seen: l.seen}
 }
 
 // same reports whether l and o send a request to the same place.
