@@ -39,6 +39,9 @@ var (
 	ErrInvalid = errors.New("invalid argument")
 	// ErrPrecondition: the request is well-formed but the state forbids it.
 	ErrPrecondition = errors.New("precondition failed")
+	// ErrPermission: the caller may not do this, whatever the state (a write
+	// outside of its authorized view).
+	ErrPermission = errors.New("permission denied")
 	// ErrAborted: a concurrent change won (an etag or revision did not match).
 	ErrAborted = errors.New("aborted by a concurrent change")
 	// ErrSessionExpired: the lock service ended the session.

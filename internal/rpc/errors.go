@@ -48,6 +48,7 @@ var table = []row{
 	{base.ErrExists, codes.AlreadyExists, "EXISTS"},
 	{base.ErrInvalid, codes.InvalidArgument, "INVALID"},
 	{base.ErrPrecondition, codes.FailedPrecondition, "PRECONDITION"},
+	{base.ErrPermission, codes.PermissionDenied, "PERMISSION"},
 	{base.ErrAborted, codes.Aborted, "ABORTED"},
 	{base.ErrUnimplemented, codes.Unimplemented, "UNIMPLEMENTED"},
 	{base.ErrUnavailable, codes.Unavailable, "UNAVAILABLE"},
