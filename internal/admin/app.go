@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tabletdb/tabletdb/internal/admin/output"
 	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/lockservice/client"
@@ -94,8 +96,11 @@ func Run(ctx context.Context, a App, args []string) int {
 	if err == nil {
 		return exitOK
 	}
-	if !r.began { // cobra's own complaints about arguments
+	if !r.began { // cobra's own complaints about arguments, perhaps before it read the flags
 		err = &usageError{err}
+		if wantsJSON(args) {
+			r.flags.output = string(output.JSON)
+		}
 	}
 	if ctx.Err() != nil {
 		err = errors.New("interrupted")
@@ -181,10 +186,31 @@ func subcommand(c *cobra.Command, args []string) error {
 
 // needCommand is what a command does that only holds others.
 func needCommand(c *cobra.Command, _ []string) error {
-	if err := c.Help(); err != nil {
-		return err
+	if !c.HasParent() {
+		return c.Help()
 	}
-	return fmt.Errorf("which command of %s?", c.CommandPath())
+	var names []string
+	for _, x := range c.Commands() {
+		if x.IsAvailableCommand() {
+			names = append(names, x.Name())
+		}
+	}
+	return fmt.Errorf("which command of %s? There are %s (see %s --help)", c.CommandPath(), strings.Join(names, ", "), c.CommandPath())
+}
+
+// wantsJSON reports whether the arguments ask for JSON.
+func wantsJSON(args []string) bool {
+	for i, a := range args {
+		switch a {
+		case "-ojson", "-o=json", "--output=json":
+			return true
+		case "-o", "--output":
+			if i+1 < len(args) && args[i+1] == string(output.JSON) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // group returns a command that only holds others.

@@ -112,11 +112,12 @@ func (r *run) report(err error, code int) {
 		text += "; " + a
 	}
 	if f, ferr := output.ParseFormat(r.flags.output); ferr == nil && f == output.JSON {
-		b, _ := json.Marshal(struct { // a string and an int: cannot fail
+		j := json.NewEncoder(r.app.Stderr)
+		j.SetEscapeHTML(false)
+		_ = j.Encode(struct { // where nobody reads errors, nothing can be done
 			Error string `json:"error"`
 			Exit  int    `json:"exit"`
 		}{text, code})
-		fmt.Fprintf(r.app.Stderr, "%s\n", b)
 		return
 	}
 	fmt.Fprintf(r.app.Stderr, "tabletadm: %s\n", text)

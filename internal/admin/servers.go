@@ -1,8 +1,11 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -71,6 +74,9 @@ func fromRecords(servers []meta.Server, tablets []meta.Tablet) []serverStatus {
 			list[i].Started = output.TimeMicros(r.GetStartedUs())
 		}
 	}
+	slices.SortFunc(list, func(a, b serverStatus) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Incarnation, b.Incarnation))
+	})
 	return list
 }
 
