@@ -27,6 +27,7 @@ type shape struct {
 	locks, masters, tablets int
 	ttl                     time.Duration // of sessions; 0: the product's default
 	store                   string        // URL; "": made by the harness
+	dir                     bool          // keep it in a directory, whatever the environment says
 	env                     []string      // of all processes
 	flags                   []string      // of the tablet servers
 }
@@ -50,6 +51,9 @@ type cluster struct {
 	meta *meta.Store
 }
 
+// small is the smallest cluster, on a directory.
+var small = shape{locks: 1, masters: 1, tablets: 1, dir: true}
+
 // newCluster prepares a cluster and starts the store below it.
 func newCluster(t testing.TB, s shape) *cluster {
 	t.Helper()
@@ -64,7 +68,7 @@ func newCluster(t testing.TB, s shape) *cluster {
 	}
 	c := &cluster{t: t, shape: s, dir: workDir(t), store: s.store, env: s.env, addr: map[*process]string{}}
 	if c.store == "" {
-		if settings.storeDir {
+		if settings.storeDir || s.dir {
 			c.store = filepath.Join(c.dir, "bucket")
 		} else {
 			c.minio = startMinIO(t, c.dir)

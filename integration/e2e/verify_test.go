@@ -119,7 +119,7 @@ func (c *cluster) checkStore(ctx context.Context) {
 		c.t.Log("no tabletadm: the bucket is not checked")
 		return
 	}
-	cmd := exec.CommandContext(ctx, settings.tabletadm, "--lockservice", strings.Join(c.lockAddresses(), ","), "--store", c.store, "check")
+	cmd := exec.CommandContext(ctx, settings.tabletadm, "--lockservice", strings.Join(c.lockAddresses(), ","), "--store", c.store, "check", "--deep")
 	cmd.Env = append(os.Environ(), c.env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		c.t.Errorf("tabletadm check: %v\n%s", err, out)
