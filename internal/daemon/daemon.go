@@ -51,11 +51,22 @@ func Main(args []string, stdout, stderr io.Writer, version string) int {
 	if err == nil {
 		return ExitOK
 	}
-	fmt.Fprintln(stderr, "tabletd:", strings.ReplaceAll(err.Error(), "\n", "; "))
+	fmt.Fprintln(stderr, "tabletd:", oneLine(err))
 	if errors.Is(err, base.ErrInvalid) || strings.HasPrefix(err.Error(), "unknown ") {
 		return ExitUsage
 	}
 	return ExitError
+}
+
+// oneLine returns the text of an error in one line.
+func oneLine(err error) string {
+	var lines []string
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.ReplaceAll(strings.Join(lines, "; "), "?; ", "? ")
 }
 
 // process is what a role runs in.
