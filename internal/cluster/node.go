@@ -47,7 +47,7 @@ type endpoint struct {
 	server   *grpc.Server
 	health   *health.Server
 	listener net.Listener
-	served   chan error
+	served   chan struct{} // closed when Serve has returned
 }
 
 // listen opens a listener. The address that a node advertises is the
@@ -57,7 +57,7 @@ func listen(e *Env, addr string) (*endpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}
-	return &endpoint{listener: l, health: health.NewServer(), served: make(chan error, 1)}, nil
+	return &endpoint{listener: l, health: health.NewServer(), served: make(chan struct{})}, nil
 }
 
 func (p *endpoint) addr() string { return p.listener.Addr().String() }
@@ -67,7 +67,10 @@ func (p *endpoint) serve(s *grpc.Server) {
 	p.server = s
 	healthpb.RegisterHealthServer(s, p.health)
 	reflection.Register(s)
-	go func() { p.served <- s.Serve(p.listener) }()
+	go func() {
+		defer close(p.served)
+		s.Serve(p.listener) // ends with the listener: stop, or cut
+	}()
 }
 
 // stop lets calls in flight end.
