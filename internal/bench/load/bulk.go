@@ -56,7 +56,7 @@ func (d *Data) writeBulk(ctx context.Context, w *Worker, n int, row func(i int) 
 	bad := 0
 	for i, row := range b.rows {
 		if errs == nil || errs[i] == nil {
-			d.Versions.Ack(row, b.versions[i])
+			d.ack(row, b.versions[i])
 			continue
 		}
 		bad, err = bad+1, errs[i]

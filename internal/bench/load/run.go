@@ -179,6 +179,9 @@ func (r *run) measure(ctx context.Context) (*Result, error) {
 	if r.o.Ops > 0 { // the last workers are waited for
 		elapsed, after = time.Since(from), r.moved()
 	}
+	if err == nil {
+		err = ctx.Err() // the last operations were cancelled
+	}
 	if err != nil {
 		return nil, fmt.Errorf("run load: %w", err)
 	}

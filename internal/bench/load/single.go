@@ -4,40 +4,69 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Data is the rows that a load works on.
 type Data struct {
-	Keys     Keys
-	Versions *Versions
+	Keys Keys
 	// ValueBytes is the size of values, at least MinValue.
 	ValueBytes int
 	// Verify checks what is read: that values are what was written to their
 	// rows, and not older than what was acknowledged before.
 	Verify bool
 
-	rows int64 // at the beginning; loads may insert more
+	rows     int64     // at the beginning; loads may insert more
+	versions *Versions // nil: not verified
 }
 
-// MaxRows is how many rows there can be.
-const MaxRows = 1 << 31
+// MaxRows is how many rows there can be, MaxVerified how many if what was
+// acknowledged is remembered.
+const (
+	MaxRows     = 1 << 31
+	MaxVerified = 1 << 26
+)
 
 // NewData returns the data of that many rows.
 func NewData(rows int64, valueBytes int, hashed, verify bool) (*Data, error) {
+	d := &Data{Keys: Keys{Hashed: hashed}, ValueBytes: valueBytes, Verify: verify, rows: rows}
 	switch {
-	case rows < 1 || rows > MaxRows:
-		return nil, fmt.Errorf("%d rows: want 1 to %d", rows, int64(MaxRows))
+	case rows < 1 || rows > d.maxRows():
+		return nil, fmt.Errorf("%d rows: want 1 to %d", rows, d.maxRows())
 	case valueBytes < MinValue:
 		return nil, fmt.Errorf("values of %d bytes: want at least %d", valueBytes, MinValue)
 	}
-	return &Data{Keys: Keys{Hashed: hashed}, Versions: &Versions{}, ValueBytes: valueBytes, Verify: verify, rows: rows}, nil
+	if verify {
+		d.versions = &Versions{}
+	}
+	return d, nil
 }
 
-// next fills dst with the next value of a row and returns its version.
+func (d *Data) maxRows() int64 {
+	if d.Verify {
+		return MaxVerified
+	}
+	return MaxRows
+}
+
+// next fills dst with the next value of a row and returns its version. Two
+// writes of a row may have the same version if nothing is verified; then they
+// have the same value, too.
 func (d *Data) next(row int64, dst []byte) (version int64) {
-	version = d.Versions.Next(row)
+	if d.versions == nil {
+		version = time.Now().UnixMilli()
+	} else {
+		version = d.versions.Next(row)
+	}
 	FillValue(dst, row, version)
 	return version
+}
+
+// ack notes that a write was acknowledged.
+func (d *Data) ack(row, version int64) {
+	if d.versions != nil {
+		d.versions.Ack(row, version)
+	}
 }
 
 func (d *Data) write(ctx context.Context, w *Worker, row int64) error {
@@ -48,13 +77,16 @@ func (d *Data) write(ctx context.Context, w *Worker, row int64) error {
 	if err := w.Table.Write(ctx, d.Keys.Key(row), version, w.value); err != nil {
 		return err
 	}
-	d.Versions.Ack(row, version)
+	d.ack(row, version)
 	w.Moved(1, int64(d.ValueBytes))
 	return nil
 }
 
 func (d *Data) read(ctx context.Context, w *Worker, row int64) error {
-	floor := d.Versions.Floor(row)
+	floor := int64(0)
+	if d.versions != nil {
+		floor = d.versions.Floor(row)
+	}
 	value, err := w.Table.Read(ctx, d.Keys.Key(row))
 	if err != nil {
 		return err
@@ -71,7 +103,7 @@ func (d *Data) check(value []byte, row, floor int64) error {
 	if err != nil {
 		return err
 	}
-	return d.Versions.Check(row, floor, got)
+	return d.versions.Check(row, floor, got)
 }
 
 // scan reads limit rows, or all, from a row on.

@@ -131,3 +131,19 @@ func TestVersions(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestUnverifiedRowsAreNotRemembered guards against a table of versions that
+// grows with the rows that there may be: writes in random order to a large
+// table once took all memory.
+func TestUnverifiedRowsAreNotRemembered(t *testing.T) {
+	d, err := NewData(MaxRows, 8, false, false)
+	if err != nil || d.versions != nil {
+		t.Errorf("versions %p, %v; want none", d.versions, err)
+	}
+	if _, err := NewData(MaxVerified+1, 8, false, true); err == nil {
+		t.Error("more rows are verified than can be")
+	}
+	if _, err := NewData(MaxRows+1, 8, false, false); err == nil {
+		t.Error("there are more rows than can be")
+	}
+}

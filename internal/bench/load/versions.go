@@ -8,9 +8,10 @@ import (
 
 // Versions gives the writes of each row ascending versions and remembers which
 // of them were acknowledged. A version is the time in milliseconds, or one more
-// than the one before. Its methods may be called concurrently.
+// than the one before. It takes 16 bytes for each row up to the last one, of
+// MaxVerified. Its methods may be called concurrently.
 type Versions struct {
-	chunks [MaxRows / chunkRows]atomic.Pointer[[chunkRows]rowVersions] // made when needed
+	chunks [MaxVerified / chunkRows]atomic.Pointer[[chunkRows]rowVersions] // made when needed
 }
 
 const chunkRows = 1 << 16

@@ -97,8 +97,8 @@ func (l *ycsb) update(ctx context.Context, w *Worker) error { return l.d.write(c
 
 func (l *ycsb) insert(ctx context.Context, w *Worker) error {
 	row := l.rows.begin()
-	if row >= MaxRows {
-		return fmt.Errorf("row %d: there can be %d", row, int64(MaxRows))
+	if row >= l.d.maxRows() {
+		return fmt.Errorf("row %d: there can be %d", row, l.d.maxRows())
 	}
 	err := l.d.write(ctx, w, row)
 	if err == nil {
