@@ -226,6 +226,10 @@ func (s *Server) start() {
 // Incarnation returns which incarnation this is.
 func (s *Server) Incarnation() base.Incarnation { return s.session.ID() }
 
+// Files tells which of the server's files are in flight and which files it has
+// pinned; garbage collection asks for it (R12).
+func (s *Server) Files() *tablet.Files { return s.env.Files }
+
 // Done is closed when the server has stopped for good; Err says why.
 func (s *Server) Done() <-chan struct{} { return s.done }
 

@@ -300,25 +300,30 @@ func (s *Server) Mutate(ctx context.Context, t meta.Tablet, row string, m ...*bi
 
 // Read returns the rows that a request yields, each as "row family:qualifier@ts=value ...".
 func (s *Server) Read(ctx context.Context, t meta.Tablet, r *bigtablepb.ReadRowsRequest) ([]string, error) {
+	var rows []string
+	err := s.Scan(ctx, t, r, func(row *chunk.Row) {
+		line := string(row.Key)
+		for _, c := range row.Cells {
+			line += fmt.Sprintf(" %s:%s@%d=%s", c.Family, c.Qualifier, c.Timestamp, c.Value)
+		}
+		rows = append(rows, line)
+	})
+	return rows, err
+}
+
+// Scan calls f with each row that a request yields; it is valid during the call.
+func (s *Server) Scan(ctx context.Context, t meta.Tablet, r *bigtablepb.ReadRowsRequest, f func(*chunk.Row)) error {
 	req, err := proto.Marshal(r)
 	s.F.Must(err)
-	var rows []string
 	d := chunk.Decoder{Reversed: r.Reversed}
 	err = s.ReadRows(ctx, target(t), route.Scan{}, req, func(b mem.Buffer, _ route.FrameInfo) error {
 		defer b.Free()
-		return d.Decode(b.ReadOnlyData(), func(row *chunk.Row) error {
-			line := string(row.Key)
-			for _, c := range row.Cells {
-				line += fmt.Sprintf(" %s:%s@%d=%s", c.Family, c.Qualifier, c.Timestamp, c.Value)
-			}
-			rows = append(rows, line)
-			return nil
-		})
+		return d.Decode(b.ReadOnlyData(), func(row *chunk.Row) error { f(row); return nil })
 	})
 	if err == nil {
 		err = d.Close()
 	}
-	return rows, err
+	return err
 }
 
 // All returns all rows of a tablet.
