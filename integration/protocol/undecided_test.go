@@ -177,6 +177,27 @@ func TestH4FlushNeverLands(t *testing.T) {
 	})
 }
 
+// TestH4UndecidedFilesStayInFlight: the files of a flush whose transaction got
+// no reply are in flight until it is decided, for it may yet name them.
+//
+// To break: in tablet.commit, count them as decided whatever the error is.
+func TestH4UndecidedFilesStayInFlight(t *testing.T) {
+	historyOver(t, forgetful(), func(b *bubble) {
+		a := b.Open(b.ctx)
+		tb := b.Serve(b.ctx, b.table(), a)
+		b.set(a, tb, "w")
+		tabletFaults(a, lockmem.GiveUpLate)
+		b.want(a.Flush(b.ctx, tb), base.ErrUndecided)
+		if f := a.Files().Floor(); f != 1 {
+			t.Errorf("files below %d are decided; the SSTable and the manifest of the flush are not", f)
+		}
+		a.Lock.Land()
+		if rec := b.Record(b.ctx, tb); rec.ManifestVersion != 1 {
+			t.Errorf("the flush has not landed: %+v", rec)
+		}
+	})
+}
+
 // TestH4ReleaseLandsLate: a release is given up without a reply. The server
 // must not serve again, for the release may still land; asking again decides
 // it.

@@ -1,0 +1,346 @@
+package protocol_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cloud.google.com/go/bigtable/admin/apiv2/adminpb"
+	"cloud.google.com/go/bigtable/apiv2/bigtablepb"
+
+	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/lockservice"
+	lockmem "github.com/tabletdb/tabletdb/lockservice/mem"
+	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/objstore"
+	"github.com/tabletdb/tabletdb/objstore/faulty"
+	"github.com/tabletdb/tabletdb/objstore/retry"
+	"github.com/tabletdb/tabletdb/proto/metapb"
+	"github.com/tabletdb/tabletdb/tabletserver/tabletservertest"
+)
+
+// TestRandomHistories runs clients against three servers while a driver that
+// stands in for the master does at random whatever the protocol allows, over a
+// bucket and a lock service that misbehave. All that was acknowledged must be
+// readable all the time, wherever a client gets an answer from. SEED repeats a
+// run; HISTORIES says how many runs there are.
+//
+// Any break named in the other tests of this package makes it fail, sooner or
+// later.
+func TestRandomHistories(t *testing.T) {
+	runs := 4
+	if testing.Short() {
+		runs = 1
+	}
+	if n, err := strconv.Atoi(os.Getenv("HISTORIES")); err == nil {
+		runs = n
+	}
+	first := rand.Uint64N(1e9)
+	if s := os.Getenv("SEED"); s != "" {
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatalf("SEED: %v", err)
+		}
+		first, runs = n, 1
+	}
+	for i := range runs {
+		seed := first + uint64(i)
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { newWorld(t, seed).run(3000) })
+		})
+	}
+}
+
+// world is one random history.
+type world struct {
+	*bubble
+	rand   *rand.Rand // the driver's
+	truth  objstore.Store
+	faulty *faulty.Store
+	model  *model
+	rows   []string
+	table  meta.Table
+
+	mu      sync.RWMutex
+	servers []*tabletservertest.Server
+	deaf    map[*tabletservertest.Server]bool
+
+	stop     atomic.Bool // clients
+	failed   atomic.Bool
+	clients  sync.WaitGroup
+	acks     atomic.Int64
+	unknowns atomic.Int64
+	refusals atomic.Int64
+	reads    atomic.Int64
+	did      map[string]int
+}
+
+func newWorld(t *testing.T, seed uint64) *world {
+	w := &world{rand: rand.New(rand.NewPCG(seed, 1)), deaf: map[*tabletservertest.Server]bool{}, did: map[string]int{}}
+	o := lockmem.Options{}
+	if w.rand.IntN(2) == 0 {
+		o = forgetful()
+	}
+	fx := tabletservertest.NewWith(t, o)
+	w.bubble = &bubble{Fixture: fx, t: t, ctx: t.Context()}
+	w.truth = fx.Store
+	w.faulty = faulty.New(fx.Store, faulty.Options{Seed: seed, Rules: mishaps()})
+	// As in production: the log sees each failure, all else is retried, but
+	// here not for long.
+	fx.LogStore = w.faulty
+	fx.Store = retry.New(w.faulty, retry.Options{Attempts: 3, BaseDelay: 5 * time.Millisecond, ThrottledDelay: 50 * time.Millisecond, Budget: -1})
+	fx.Options.TruncateInterval = 200 * time.Millisecond
+	fx.Options.MinTruncate = 1
+	fx.Options.Tablet.MemtableBytes = 2 << 10
+	fx.Options.Tablet.FileBytes = 4 << 10
+	fx.Options.Tablet.BlockBytes = 512
+	fx.Options.MaxInFlight = 1 + w.rand.IntN(6)
+	for i := range 24 {
+		w.rows = append(w.rows, fmt.Sprintf("r%02d", i))
+	}
+	w.model = newModel(w.rows)
+	return w
+}
+
+// mishaps are what the bucket suffers from.
+func mishaps() []faulty.Rule {
+	rule := func(k faulty.Kind, p float64, delay, jitter time.Duration) faulty.Rule {
+		return faulty.Rule{Probability: p, Fault: faulty.Fault{Kind: k, Delay: delay, Jitter: jitter}}
+	}
+	return []faulty.Rule{
+		rule(faulty.FailBefore, 0.02, 0, 20*time.Millisecond),
+		rule(faulty.FailAfter, 0.02, 0, 20*time.Millisecond),
+		rule(faulty.LandLate, 0.02, 0, 5*time.Second),
+		rule(faulty.LandTwice, 0.02, 0, 5*time.Second),
+		rule(faulty.Throttle, 0.01, 0, 0),
+		rule(faulty.Truncate, 0.01, 0, 0),
+		rule(faulty.Slow, 0.01, 0, 500*time.Millisecond),
+		rule(faulty.Slow, 1, 0, 4*time.Millisecond),
+	}
+}
+
+// open opens a server; its transactions suffer from now on.
+func (w *world) open() *tabletservertest.Server {
+	s := w.Open(w.ctx)
+	var mu sync.Mutex
+	r := rand.New(rand.NewPCG(w.rand.Uint64(), 2))
+	s.Lock.SetHook(func(lockservice.Txn, int) lockmem.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		switch n := r.IntN(100); {
+		case n < 5:
+			return lockmem.LoseRequest
+		case n < 10:
+			return lockmem.LoseReply
+		case n < 14:
+			return lockmem.LandLate
+		}
+		return lockmem.Deliver
+	})
+	return s
+}
+
+func (w *world) run(steps int) {
+	defer w.Close()
+	defer w.faulty.Close()
+	var err error
+	w.table, err = w.Meta.CreateTable(w.ctx, &metapb.TableRecord{
+		Name: "projects/p/instances/i/tables/random", NextFamily: 4,
+		Families: []*metapb.Family{
+			{Id: 1, Name: "cf"},
+			{Id: 2, Name: "v1", GcRule: &adminpb.GcRule{Rule: &adminpb.GcRule_MaxNumVersions{MaxNumVersions: 1}}},
+			{Id: 3, Name: "sum", ValueType: &adminpb.Type{Kind: &adminpb.Type_AggregateType{AggregateType: &adminpb.Type_Aggregate{
+				InputType:  &adminpb.Type{Kind: &adminpb.Type_Int64Type{Int64Type: &adminpb.Type_Int64{Encoding: &adminpb.Type_Int64_Encoding{Encoding: &adminpb.Type_Int64_Encoding_BigEndianBytes_{BigEndianBytes: &adminpb.Type_Int64_Encoding_BigEndianBytes{}}}}}},
+				Aggregator: &adminpb.Type_Aggregate_Sum_{Sum: &adminpb.Type_Aggregate_Sum{}},
+			}}}},
+		},
+	}, [][]byte{[]byte("r08"), []byte("r16")}, time.Now())
+	w.Must(err)
+	for range 3 {
+		w.servers = append(w.servers, w.open())
+	}
+	w.reconcile(true)
+	for i := range 6 {
+		w.clients.Go(func() { w.writer(i, rand.New(rand.NewPCG(w.rand.Uint64(), uint64(i)))) })
+	}
+	for i := range 2 {
+		w.clients.Go(func() { w.reader(rand.New(rand.NewPCG(w.rand.Uint64(), 100+uint64(i)))) })
+	}
+	for i := 0; i < steps && !w.failed.Load(); i++ {
+		time.Sleep(time.Duration(w.rand.Int64N(int64(60 * time.Millisecond))))
+		w.step()
+	}
+	w.settle()
+	if !w.failed.Load() {
+		w.verify()
+	}
+	w.t.Logf("%d acknowledged, %d unknown, %d refused, %d reads; %v; %d faults", w.acks.Load(), w.unknowns.Load(), w.refusals.Load(), w.reads.Load(), w.did, len(w.faulty.Events()))
+	if w.acks.Load() < int64(steps)/3 || w.reads.Load() < int64(steps)/10 {
+		w.t.Errorf("%d acknowledged writes and %d reads: little was tested", w.acks.Load(), w.reads.Load())
+	}
+}
+
+// fail reports the first failure and ends the history.
+func (w *world) fail(format string, args ...any) {
+	if !w.failed.Swap(true) {
+		w.t.Errorf(format, args...)
+	}
+}
+
+// settle ends all mishaps and serves everything.
+func (w *world) settle() {
+	w.faulty.SetRules()
+	for _, s := range w.servers {
+		s.Lock.SetHook(nil)
+		s.Lock.Partition(false)
+		s.Hear()
+	}
+	w.mu.Lock()
+	clear(w.deaf)
+	w.mu.Unlock()
+	w.stop.Store(true)
+	for range 150 {
+		time.Sleep(100 * time.Millisecond)
+		w.reconcile(true)
+	}
+	w.clients.Wait()
+	w.faulty.Drain()
+	w.reconcile(true)
+}
+
+// server returns the server of an incarnation, if it still runs; deaf says
+// that its reads are worth nothing.
+func (w *world) server(e base.Incarnation) (s *tabletservertest.Server, deaf bool) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	for _, s := range w.servers {
+		if s.Incarnation() == e {
+			return s, w.deaf[s]
+		}
+	}
+	return nil, false
+}
+
+// locate returns the record of a row's tablet.
+func (w *world) locate(row string) (meta.Tablet, error) {
+	list, err := w.Meta.Locate(w.ctx, w.table.ID, []byte(row), 0, lockservice.ReadOptions{})
+	if err != nil {
+		return meta.Tablet{}, err
+	}
+	return list[0], nil
+}
+
+// judge tells what an error of a write means.
+func (w *world) judge(err error) outcome {
+	switch {
+	case err == nil:
+		w.acks.Add(1)
+		return acked
+	case errors.Is(err, base.ErrUnknownOutcome), errors.Is(err, context.DeadlineExceeded):
+		w.unknowns.Add(1)
+		return unknown
+	case errors.Is(err, base.ErrNotServing), errors.Is(err, base.ErrFenced), errors.Is(err, base.ErrOverloaded):
+		w.refusals.Add(1)
+		return refused
+	case strings.Contains(err.Error(), "injected"), strings.Contains(err.Error(), "canceled"):
+		return refused // an increment could not read
+	}
+	w.fail("a write failed: %v", err)
+	return unknown
+}
+
+// writer writes its rows, one write at a time, to whoever it believes serves
+// them.
+func (w *world) writer(n int, r *rand.Rand) {
+	located := map[string]meta.Tablet{}
+	for !w.stop.Load() {
+		time.Sleep(time.Duration(r.Int64N(int64(80 * time.Millisecond))))
+		row := w.rows[r.IntN(len(w.rows)/6)*6+n]
+		tb, ok := located[row]
+		if !ok {
+			var err error
+			if tb, err = w.locate(row); err != nil {
+				w.fail("locate: %v", err)
+				return
+			}
+			located[row] = tb
+		}
+		s, _ := w.server(tb.Owner)
+		if s == nil {
+			delete(located, row)
+			continue
+		}
+		ctx, cancel := context.WithTimeout(w.ctx, time.Duration(r.Int64N(int64(3*time.Second))))
+		var o outcome
+		if r.IntN(3) == 0 {
+			w.model.increment(row, acked+100, pending)
+			_, err := s.Increment(ctx, tb, row, "v1", "n", 1)
+			o = w.judge(err)
+			w.model.increment(row, pending, o)
+		} else {
+			k := w.model.begin(row)
+			o = w.judge(s.Mutate(ctx, tb, row, mutations(k)...))
+			w.model.end(row, k, o)
+		}
+		cancel()
+		if o != acked {
+			delete(located, row)
+		}
+	}
+}
+
+// reader reads rows wherever it gets an answer, also by locations that are old.
+func (w *world) reader(r *rand.Rand) {
+	var old []meta.Tablet
+	for !w.stop.Load() {
+		time.Sleep(time.Duration(r.Int64N(int64(40 * time.Millisecond))))
+		row := w.rows[r.IntN(len(w.rows))]
+		tb, err := w.locate(row)
+		if err != nil {
+			w.fail("locate: %v", err)
+			return
+		}
+		if len(old) > 0 && r.IntN(4) == 0 {
+			if x := old[r.IntN(len(old))]; x.Contains([]byte(row)) {
+				tb = x
+			}
+		}
+		if len(old) < 50 {
+			old = append(old, tb)
+		} else {
+			old[r.IntN(len(old))] = tb
+		}
+		if s, deaf := w.server(tb.Owner); s != nil && !deaf {
+			w.read(s, tb, row, time.Duration(r.Int64N(int64(2*time.Second))))
+		}
+	}
+}
+
+// read reads a row and checks it; whether it got an answer does not matter.
+func (w *world) read(s *tabletservertest.Server, tb meta.Tablet, row string, patience time.Duration) bool {
+	ctx, cancel := context.WithTimeout(w.ctx, patience)
+	defer cancel()
+	p := w.model.past(row)
+	var got rowRead
+	err := s.Scan(ctx, tb, &bigtablepb.ReadRowsRequest{Rows: &bigtablepb.RowSet{RowKeys: [][]byte{[]byte(row)}}}, got.add)
+	if _, deaf := w.server(tb.Owner); err != nil || deaf { // it became deaf meanwhile
+		return false
+	}
+	if got.err == nil {
+		got.err = w.model.check(row, &got, p)
+	}
+	if got.err != nil {
+		w.fail("read from %v at epoch %d: %v", s.Incarnation(), tb.Epoch, got.err)
+	}
+	w.reads.Add(1)
+	return true
+}
