@@ -21,18 +21,21 @@ import (
 // data is google.bigtable.v2. What it does not have is UNIMPLEMENTED.
 type data struct {
 	bigtablepb.UnimplementedBigtableServer
-	router *router.Router
+	router  *router.Router
+	catalog *catalog
+	views   *views
 }
 
-// target returns the table of a request. Views are tables of others' making,
-// of which there are none yet.
-func target(r *router.Request) ([]byte, error) {
-	switch {
-	case len(r.AuthorizedView) > 0:
-		return nil, base.Textf(base.ErrNotFound, "Authorized view not found: %s", r.AuthorizedView)
-	case len(r.MaterializedView) > 0:
-		return nil, base.Textf(base.ErrNotFound, "Materialized view not found: %s", r.MaterializedView)
-	case len(r.Table) == 0:
+// target returns the table of a request that names no authorized view.
+// Definitions of materialized views are kept, but nothing fills them.
+func (d *data) target(ctx context.Context, r *router.Request) ([]byte, error) {
+	if len(r.MaterializedView) > 0 {
+		if _, err := d.catalog.material.Get(ctx, string(r.MaterializedView)); err != nil {
+			return nil, err
+		}
+		return nil, base.Textf(base.ErrUnimplemented, "Reading of materialized views is not offered: %s", r.MaterializedView)
+	}
+	if len(r.Table) == 0 {
 		return nil, base.Invalidf("Missing table_name")
 	}
 	return r.Table, nil
@@ -44,10 +47,17 @@ func (d *data) RawReadRows(ctx context.Context, req []byte, send func(mem.Buffer
 	if err != nil {
 		return err
 	}
-	table, err := target(&r)
+	if len(r.AuthorizedView) > 0 {
+		return d.viewReadRows(ctx, r.AuthorizedView, req, send)
+	}
+	table, err := d.target(ctx, &r)
 	if err != nil {
 		return err
 	}
+	return d.readRows(ctx, table, r, req, send)
+}
+
+func (d *data) readRows(ctx context.Context, table []byte, r router.Request, req []byte, send func(mem.Buffer) error) error {
 	if r.Scan.Reversed && !features(ctx).GetReverseScans() {
 		return base.Textf(base.ErrUnimplemented, "Reversed scans need a client that announces the feature reverse_scans in the header %s", featuresHeader)
 	}
@@ -75,7 +85,10 @@ func (d *data) RawMutateRow(ctx context.Context, req []byte) error {
 	if err != nil {
 		return err
 	}
-	table, err := target(&r)
+	if len(r.AuthorizedView) > 0 {
+		return d.viewMutateRow(ctx, r.AuthorizedView, req)
+	}
+	table, err := d.target(ctx, &r)
 	if err != nil {
 		return err
 	}
@@ -88,7 +101,10 @@ func (d *data) RawMutateRows(ctx context.Context, req []byte, send func([]byte) 
 	if err != nil {
 		return err
 	}
-	table, err := target(&router.Request{Table: r.Table, AuthorizedView: r.AuthorizedView})
+	if len(r.AuthorizedView) > 0 {
+		return d.viewMutateRows(ctx, r.AuthorizedView, req, send)
+	}
+	table, err := d.target(ctx, &router.Request{Table: r.Table})
 	if err != nil {
 		return err
 	}
@@ -109,11 +125,15 @@ func (d *data) RawCheckAndMutateRow(ctx context.Context, req []byte) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	table, err := target(&r)
-	if err != nil {
-		return nil, err
+	var matched bool
+	if len(r.AuthorizedView) > 0 {
+		matched, err = d.viewCheckAndMutateRow(ctx, r.AuthorizedView, req)
+	} else {
+		var table []byte
+		if table, err = d.target(ctx, &r); err == nil {
+			matched, err = d.router.CheckAndMutateRow(ctx, table, r.Row, req)
+		}
 	}
-	matched, err := d.router.CheckAndMutateRow(ctx, table, r.Row, req)
 	if err != nil || !matched {
 		return nil, err // an empty message: not matched
 	}
@@ -126,7 +146,10 @@ func (d *data) RawReadModifyWriteRow(ctx context.Context, req []byte) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	table, err := target(&r)
+	if len(r.AuthorizedView) > 0 {
+		return d.viewReadModifyWriteRow(ctx, r.AuthorizedView, req)
+	}
+	table, err := d.target(ctx, &r)
 	if err != nil {
 		return nil, err
 	}
@@ -135,21 +158,28 @@ func (d *data) RawReadModifyWriteRow(ctx context.Context, req []byte) ([]byte, e
 
 // SampleRowKeys implements bigtablepb.BigtableServer.
 func (d *data) SampleRowKeys(req *bigtablepb.SampleRowKeysRequest, ss bigtablepb.Bigtable_SampleRowKeysServer) error {
-	table, err := target(&router.Request{
-		Table: []byte(req.TableName), AuthorizedView: []byte(req.AuthorizedViewName), MaterializedView: []byte(req.MaterializedViewName),
-	})
-	if err != nil {
+	ctx := ss.Context()
+	rows := rowset.All()
+	var table []byte
+	var err error
+	if req.AuthorizedViewName != "" {
+		v, t, verr := d.views.get(ctx, req.AuthorizedViewName)
+		if verr != nil {
+			return verr
+		}
+		table, rows = t, v.Rows()
+	} else if table, err = d.target(ctx, &router.Request{Table: []byte(req.TableName), MaterializedView: []byte(req.MaterializedViewName)}); err != nil {
 		return err
 	}
 	within, err := sampleRange(req.RowRange)
 	if err != nil {
 		return err
 	}
-	samples, err := d.router.SampleRowKeys(ss.Context(), table)
+	samples, err := d.router.SampleRowKeys(ctx, table)
 	if err != nil {
 		return err
 	}
-	for _, s := range clip(samples, within) {
+	for _, s := range viewSamples(samples, rows.Intersect(within)) {
 		if err := ss.Send(&bigtablepb.SampleRowKeysResponse{RowKey: s.Key, OffsetBytes: s.Offset}); err != nil {
 			return err
 		}

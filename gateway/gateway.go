@@ -29,6 +29,9 @@ type Config struct {
 	Meta *meta.Store
 	// Network is how the active master is dialled.
 	Network rpc.Network
+	// Strict: instances and clusters exist only where they were created.
+	// Otherwise every name is an instance, as emulators have it.
+	Strict bool
 	// Logger; nil discards.
 	Logger *slog.Logger
 }
@@ -37,11 +40,14 @@ type Config struct {
 // Close it.
 type Gateway struct {
 	data
-	router *router.Router
-	meta   *meta.Store
-	master *masterclient.Client
-	ops    *operations
-	log    *slog.Logger
+	router    *router.Router
+	meta      *meta.Store
+	network   rpc.Network
+	master    *masterclient.Client
+	ops       *operations
+	tables    *tableAdmin
+	instances *instanceAdmin
+	log       *slog.Logger
 }
 
 var _ route.Frontend = (*Gateway)(nil)
@@ -51,17 +57,22 @@ func New(c Config) *Gateway {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Gateway{
-		data: data{router: c.Router}, router: c.Router, meta: c.Meta, log: c.Logger,
-		master: masterclient.New(c.Meta.LockService(), c.Network), ops: newOperations(),
+	cat := newCatalog(c.Meta, c.Strict)
+	g := &Gateway{
+		data:   data{router: c.Router, catalog: cat, views: newViews(cat)},
+		router: c.Router, meta: c.Meta, network: c.Network, log: c.Logger,
+		master: masterclient.New(c.Meta.LockService(), c.Network), ops: &operations{c: cat},
 	}
+	g.tables = &tableAdmin{catalog: cat, g: g}
+	g.instances = &instanceAdmin{catalog: cat, g: g}
+	return g
 }
 
 // Register registers the admin services on s. The data service is registered
 // by route.Register, with the Gateway as the frontend.
 func (g *Gateway) Register(s *grpc.Server) {
-	adminpb.RegisterBigtableTableAdminServer(s, &tableAdmin{g: g})
-	adminpb.RegisterBigtableInstanceAdminServer(s, &instanceAdmin{g: g})
+	adminpb.RegisterBigtableTableAdminServer(s, g.tables)
+	adminpb.RegisterBigtableInstanceAdminServer(s, g.instances)
 	longrunningpb.RegisterOperationsServer(s, g.ops)
 }
 

@@ -236,7 +236,7 @@ func TestErrors(t *testing.T) {
 				return err
 			}},
 			{"an admin call we do not have", codes.Unimplemented, func() error {
-				_, err := x.tables.CreateBackup(ctx, &adminpb.CreateBackupRequest{})
+				_, err := x.tables.UndeleteTable(ctx, &adminpb.UndeleteTableRequest{})
 				return err
 			}},
 		} {
@@ -413,6 +413,13 @@ func TestInstanceAdmin(t *testing.T) {
 		}
 		if c, err := x.inst.GetCluster(ctx, &adminpb.GetClusterRequest{Name: l.Clusters[0].Name}); err != nil || c.State != adminpb.Cluster_READY {
 			t.Errorf("%v, %v", c, err)
+		}
+		// The one cluster goes by any name until there are others.
+		if c, err := x.inst.GetCluster(ctx, &adminpb.GetClusterRequest{Name: parent + "/clusters/other"}); err != nil || c.ServeNodes != 2 {
+			t.Errorf("%v, %v", c, err)
+		}
+		if _, err := x.inst.CreateCluster(ctx, &adminpb.CreateClusterRequest{Parent: parent, ClusterId: "c2", Cluster: &adminpb.Cluster{ServeNodes: 3}}); err != nil {
+			t.Error(err)
 		}
 		if _, err := x.inst.GetCluster(ctx, &adminpb.GetClusterRequest{Name: parent + "/clusters/other"}); status.Code(err) != codes.NotFound {
 			t.Error(err)

@@ -9,18 +9,15 @@ import (
 	"time"
 
 	"cloud.google.com/go/bigtable/admin/apiv2/adminpb"
-	"cloud.google.com/go/longrunning/autogen/longrunningpb"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tabletdb/tabletdb/gateway/adminstore"
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/rowset"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/meta/schema"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
-	"github.com/tabletdb/tabletdb/proto/metapb"
 )
 
 // tableAdmin is google.bigtable.admin.v2.BigtableTableAdmin. What makes, alters
@@ -28,11 +25,20 @@ import (
 // works without a master. What it does not have is UNIMPLEMENTED.
 type tableAdmin struct {
 	adminpb.UnimplementedBigtableTableAdminServer
+	*catalog
 	g *Gateway
 }
 
 // CreateTable implements adminpb.BigtableTableAdminServer.
 func (a *tableAdmin) CreateTable(ctx context.Context, req *adminpb.CreateTableRequest) (t *adminpb.Table, err error) {
+	if err := checkSpec(req.GetTable(), req.GetTable().GetColumnFamilies()); err != nil {
+		return nil, err
+	}
+	if a.strict {
+		if _, _, err := a.instance(ctx, req.GetParent()); err != nil {
+			return nil, err
+		}
+	}
 	err = a.g.master.Call(ctx, func(ctx context.Context, m controlpb.MasterClient) (err error) {
 		t, err = m.CreateTable(ctx, req)
 		return err
@@ -40,9 +46,26 @@ func (a *tableAdmin) CreateTable(ctx context.Context, req *adminpb.CreateTableRe
 	return t, err
 }
 
-// DeleteTable implements adminpb.BigtableTableAdminServer.
+// DeleteTable implements adminpb.BigtableTableAdminServer: with what belongs
+// to the table, unless that is protected.
 func (a *tableAdmin) DeleteTable(ctx context.Context, req *adminpb.DeleteTableRequest) (*emptypb.Empty, error) {
-	err := a.g.master.Call(ctx, func(ctx context.Context, m controlpb.MasterClient) error {
+	t, err := a.table(ctx, req.Name)
+	if err != nil {
+		return nil, err
+	}
+	if t.Record.GetSpec().GetChangeStreamConfig() != nil {
+		return nil, base.Textf(base.ErrPrecondition, "table %q has a change stream; disable it first", req.Name)
+	}
+	views, err := a.views.List(ctx, req.Name+"/authorizedViews/")
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range views {
+		if v.Table == t.ID && v.Value.DeletionProtection {
+			return nil, errProtected(v.Name)
+		}
+	}
+	err = a.g.master.Call(ctx, func(ctx context.Context, m controlpb.MasterClient) error {
 		_, err := m.DeleteTable(ctx, req)
 		return err
 	})
@@ -50,6 +73,15 @@ func (a *tableAdmin) DeleteTable(ctx context.Context, req *adminpb.DeleteTableRe
 		return nil, err
 	}
 	a.g.router.Forget(req.Name)
+	// What stays behind where this does not succeed names a table id that is
+	// never used again, and so does not exist.
+	err = adminstore.Forget(ctx, a.ls, req.Name+"/", adminstore.AuthorizedView, adminstore.SchemaBundle, adminstore.Policy)
+	if err == nil {
+		err = a.policies.Delete(ctx, req.Name, nil)
+	}
+	if err != nil && !errors.Is(err, base.ErrNotFound) {
+		a.g.log.WarnContext(ctx, "the views and policies of a deleted table stay behind", "table", req.Name, "err", err)
+	}
 	return &emptypb.Empty{}, nil
 }
 
@@ -63,11 +95,11 @@ func (a *tableAdmin) ModifyColumnFamilies(ctx context.Context, req *adminpb.Modi
 }
 
 // table reads the record of a table.
-func (a *tableAdmin) table(ctx context.Context, name string) (meta.Table, error) {
+func (c *catalog) table(ctx context.Context, name string) (meta.Table, error) {
 	if _, err := schema.ParseName(name); err != nil {
 		return meta.Table{}, err
 	}
-	t, err := a.g.meta.TableByName(ctx, name)
+	t, err := c.meta.TableByName(ctx, name)
 	if errors.Is(err, base.ErrNotFound) {
 		return meta.Table{}, schema.NotFound(name)
 	}
@@ -80,7 +112,7 @@ func (a *tableAdmin) GetTable(ctx context.Context, req *adminpb.GetTableRequest)
 	if err != nil {
 		return nil, err
 	}
-	return schema.Table(t.Record, req.View), nil
+	return a.show(ctx, t.Record, req.View)
 }
 
 // ListTables implements adminpb.BigtableTableAdminServer. Tables are listed by
@@ -89,73 +121,28 @@ func (a *tableAdmin) ListTables(ctx context.Context, req *adminpb.ListTablesRequ
 	if _, err := schema.ParseParent(req.Parent); err != nil {
 		return nil, err
 	}
-	if req.PageSize < 0 {
-		return nil, base.Invalidf("Error in field 'page_size' : must not be negative")
-	}
-	tables, _, err := a.g.meta.ListTables(ctx, req.Parent+"/tables/", lockservice.ReadOptions{})
+	tables, _, err := a.meta.ListTables(ctx, req.Parent+"/tables/", lockservice.ReadOptions{})
 	if err != nil {
 		return nil, err
 	}
-	tables = slices.DeleteFunc(tables, func(t meta.Table) bool { return t.Name <= req.PageToken })
 	slices.SortFunc(tables, func(x, y meta.Table) int { return strings.Compare(x.Name, y.Name) })
-	resp := &adminpb.ListTablesResponse{}
-	if n := int(req.PageSize); n > 0 && len(tables) > n {
-		tables = tables[:n]
-		resp.NextPageToken = tables[n-1].Name
+	tables, next, err := page(tables, func(t meta.Table) string { return t.Name }, req.PageSize, req.PageToken)
+	if err != nil {
+		return nil, err
 	}
+	resp := &adminpb.ListTablesResponse{NextPageToken: next}
 	view := req.View
 	if view == adminpb.Table_VIEW_UNSPECIFIED {
 		view = adminpb.Table_NAME_ONLY
 	}
 	for _, t := range tables {
-		resp.Tables = append(resp.Tables, schema.Table(t.Record, view))
-	}
-	return resp, nil
-}
-
-// UpdateTable implements adminpb.BigtableTableAdminServer for
-// deletion_protection.
-func (a *tableAdmin) UpdateTable(ctx context.Context, req *adminpb.UpdateTableRequest) (*longrunningpb.Operation, error) {
-	if len(req.GetUpdateMask().GetPaths()) == 0 {
-		return nil, base.Invalidf("Error in field 'update_mask' : must name what to update")
-	}
-	for _, p := range req.UpdateMask.Paths {
-		if p != "deletion_protection" {
-			return nil, base.Textf(base.ErrUnimplemented, "UpdateTable: field %q cannot be updated", p)
-		}
-	}
-	began := timestamppb.Now()
-	rec, err := a.update(ctx, req.GetTable().GetName(), func(rec *metapb.TableRecord) error {
-		if rec.Spec == nil {
-			rec.Spec = &adminpb.Table{}
-		}
-		rec.Spec.DeletionProtection = req.Table.DeletionProtection
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return a.g.ops.done(rec.Name,
-		&adminpb.UpdateTableMetadata{Name: rec.Name, StartTime: began, EndTime: timestamppb.Now()},
-		schema.Table(rec, adminpb.Table_SCHEMA_VIEW))
-}
-
-// update changes the record of a table until no other change comes between.
-func (a *tableAdmin) update(ctx context.Context, name string, f func(*metapb.TableRecord) error) (*metapb.TableRecord, error) {
-	for {
-		t, err := a.table(ctx, name)
+		shown, err := a.show(ctx, t.Record, view)
 		if err != nil {
 			return nil, err
 		}
-		rec := proto.CloneOf(t.Record)
-		if err := f(rec); err != nil {
-			return nil, err
-		}
-		t, err = a.g.meta.UpdateTable(ctx, t, rec)
-		if !errors.Is(err, base.ErrAborted) || ctx.Err() != nil {
-			return t.Record, err
-		}
+		resp.Tables = append(resp.Tables, shown)
 	}
+	return resp, nil
 }
 
 // GenerateConsistencyToken implements adminpb.BigtableTableAdminServer.
