@@ -9,8 +9,12 @@
 //   - a leader that notices that it slept (a gap between two of its own ticks
 //     longer than a quarter of the shortest TTL) grants every lease a full TTL
 //     again, before it expires anything;
-//   - a session that was revoked without proof of death is gone a full TTL
-//     after the revocation was seen to be applied.
+//   - a session that was revoked without proof of death is gone when its lease
+//     is over: a full TTL after its last renewal in this term. Rule R15 asks
+//     for a full TTL after the revocation; this is as safe as an expiry is, for
+//     it is the same instant: whatever this leader answered stands in this
+//     table, a deposed leader answers nothing (R16), and a new one grants a
+//     full TTL first.
 //
 // Times are those of one clock that does not run backwards; only differences
 // matter.
@@ -73,8 +77,8 @@ func New(now time.Time) *Table {
 
 // Follow brings the table up to v: sessions, delays and generations it does not
 // know start with their full time from now, those that v does not know are
-// forgotten. A session that became revoked starts the full TTL after which it
-// is gone (rule R15).
+// forgotten. A session that became revoked is not renewed any more; it is gone
+// when its lease is over (rule R15).
 func (t *Table) Follow(v *state.View, now time.Time) {
 	keep := make(map[lockservice.SessionID]bool)
 	for _, s := range v.Sessions() {
@@ -112,9 +116,12 @@ func forget[K comparable](timers map[K]*timer, keep map[K]bool) {
 }
 
 // Add starts the lease of a session: a full TTL from now. A session that is
-// known keeps its lease, unless it became revoked.
+// known keeps its lease.
 func (t *Table) Add(id lockservice.SessionID, ttl time.Duration, revoked bool, now time.Time) {
-	if e, ok := t.sessions[id]; ok && e.revoked == revoked {
+	if e, ok := t.sessions[id]; ok {
+		if revoked && !e.revoked {
+			e.revoked, e.proposed, e.again = true, false, false
+		}
 		return
 	}
 	t.sessions[id] = &timer{ttl: ttl, end: now.Add(ttl), revoked: revoked}
