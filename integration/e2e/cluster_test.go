@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/lockservice"
 	lockclient "github.com/tabletdb/tabletdb/lockservice/client"
@@ -221,20 +222,21 @@ func (c *cluster) activeMaster() *process {
 	return found
 }
 
-// owners returns how many tablets each tablet server serves.
-func (c *cluster) owners() map[*process]int {
+// assignments returns which tablet server each tablet is assigned to; nil where
+// none is.
+func (c *cluster) assignments() map[base.TabletID]*process {
 	c.t.Helper()
 	tablets, _, err := c.meta.All(c.t.Context(), lockservice.ReadOptions{})
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	owners := map[*process]int{}
+	at := map[string]*process{}
+	for _, p := range c.tablets {
+		at[c.addr[p]] = p
+	}
+	owners := map[base.TabletID]*process{}
 	for _, t := range tablets {
-		for _, p := range c.tablets {
-			if t.State == meta.Serving && t.OwnerAddress == c.addr[p] {
-				owners[p]++
-			}
-		}
+		owners[t.ID] = at[t.OwnerAddress]
 	}
 	return owners
 }

@@ -5,6 +5,8 @@ package e2e
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -16,6 +18,8 @@ type scenario struct {
 	load  *workload
 	probe *prober
 	since time.Time // the fault
+	// servers are the tablet servers as front ends.
+	servers map[*process]frontend
 }
 
 // Times around a fault.
@@ -26,18 +30,21 @@ const (
 )
 
 // newScenario starts a cluster and puts load on it. Clients use the gateway,
-// and sometimes a tablet server as front end where alsoServers.
+// and TabletDB's own client, which needs none; where alsoServers, sometimes a
+// tablet server in the gateway's place.
 func newScenario(t *testing.T, s shape, alsoServers bool) *scenario {
 	t.Helper()
 	c := startCluster(t, s)
 	c.createTable()
-	fronts := []string{c.addr[c.gateway]}
+	x := &scenario{cluster: c, servers: map[*process]frontend{}}
+	fronts := []frontend{official{open(t, c.addr[c.gateway])}, c.openNative(t)}
 	if alsoServers {
 		for _, p := range c.tablets {
-			fronts = append(fronts, c.addr[p])
+			x.servers[p] = official{open(t, c.addr[p])}
+			fronts = append(fronts, x.servers[p])
 		}
 	}
-	x := &scenario{cluster: c, load: startWorkload(t, fronts...), probe: startProber(t, c.addr[c.gateway])}
+	x.load, x.probe = startWorkload(t, fronts...), startProber(t, c.addr[c.gateway])
 	x.probe.awaitAll(time.Now(), time.Minute)
 	x.run(warmUp)
 	return x
@@ -51,6 +58,13 @@ func (x *scenario) run(d time.Duration) {
 	case <-x.t.Context().Done():
 		x.t.FailNow()
 	}
+}
+
+// kill kills a tablet server, and keeps clients from it.
+func (x *scenario) kill(p *process) {
+	x.t.Helper()
+	p.signal(x.t, syscall.SIGKILL)
+	x.load.avoid(x.servers[p])
 }
 
 // struck says that the fault happens now.
@@ -91,8 +105,7 @@ const recovery = defaultTTL + 2*time.Second
 func TestKillTabletServer(t *testing.T) {
 	x := newScenario(t, shape{}, true)
 	x.struck()
-	x.tablets[0].kill(t)
-	x.load.avoid(1, true)
+	x.kill(x.tablets[0])
 	x.finish("kill -9 of a tablet server", recovery)
 }
 
@@ -108,8 +121,7 @@ func TestKillTwoTabletServers(t *testing.T) {
 	x := newScenario(t, shape{tablets: 4}, true) // of three, two are so many that the master waits for them
 	x.struck()
 	for i := range 2 {
-		x.tablets[i].signal(t, syscall.SIGKILL)
-		x.load.avoid(1+i, true)
+		x.kill(x.tablets[i])
 	}
 	x.finish("kill -9 of two tablet servers of four", recovery)
 }
@@ -163,9 +175,71 @@ func TestKillMasterAndTabletServer(t *testing.T) {
 	active := x.activeMaster()
 	x.struck()
 	active.signal(t, syscall.SIGKILL)
-	x.tablets[0].kill(t)
-	x.load.avoid(1, true)
+	x.kill(x.tablets[0])
 	x.finish("kill -9 of the active master and a tablet server", 2*recovery)
+}
+
+// TestKillDuringRecovery kills a server, then the one that loads its tablets.
+func TestKillDuringRecovery(t *testing.T) {
+	x := newScenario(t, shape{tablets: 4}, true)
+	owner := x.assignments()
+	x.struck()
+	x.kill(x.tablets[0])
+	var loader *process
+	within(t, recovery, "a tablet of the first is given to another", func() error {
+		for id, p := range x.assignments() {
+			if owner[id] == x.tablets[0] && p != nil && p != x.tablets[0] {
+				loader = p
+				return nil
+			}
+		}
+		return errors.New("none is")
+	})
+	again := time.Since(x.since)
+	x.kill(loader)
+	x.finish("kill -9 of a tablet server, then of one that loads its tablets", again+recovery)
+}
+
+// TestPauseMaster: the active master sleeps until another has taken over, and
+// wakes up in the belief that it is active.
+func TestPauseMaster(t *testing.T) {
+	const ttl = 2 * time.Second
+	x := newScenario(t, shape{ttl: ttl}, false)
+	active := x.activeMaster()
+	x.struck()
+	active.signal(t, syscall.SIGSTOP)
+	x.run(ttl)
+	x.kill(x.tablets[0]) // work for the other one
+	x.run(2 * ttl)
+	active.signal(t, syscall.SIGCONT)
+	x.finish("SIGSTOP of the active master for three leases, kill -9 of a tablet server", 0)
+}
+
+func TestPauseLockLeader(t *testing.T) {
+	x := newScenario(t, shape{}, true)
+	leader := x.leader()
+	x.struck()
+	leader.signal(t, syscall.SIGSTOP)
+	x.run(2 * defaultTTL)
+	leader.signal(t, syscall.SIGCONT)
+	x.finish("SIGSTOP of the leader of the lock service for two leases, SIGCONT", recovery)
+}
+
+// TestKillAgainAndAgain kills random servers, and starts them again, faster
+// than their tablets come back.
+func TestKillAgainAndAgain(t *testing.T) {
+	x := newScenario(t, shape{ttl: 2 * time.Second}, false)
+	rng := rand.New(rand.NewPCG(settings.seed, 99))
+	servers := slices.Concat(x.tablets, x.tablets, x.masters, x.locks)
+	x.struck()
+	for range 12 {
+		p := servers[rng.IntN(len(servers))]
+		p.kill(t)
+		x.run(time.Duration(rng.IntN(1500)) * time.Millisecond)
+		p.start(t)
+		x.run(time.Duration(500+rng.IntN(2000)) * time.Millisecond)
+	}
+	x.finish("kill -9 of 12 random servers in 30 s, each started again", 0)
 }
 
 func TestKillEverything(t *testing.T) {

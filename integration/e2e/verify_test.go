@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"cloud.google.com/go/bigtable"
-
 	"github.com/tabletdb/tabletdb/integration/linearizability"
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
@@ -45,7 +43,7 @@ func (c *cluster) verify(w *workload, p *prober) linearizability.Report {
 	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	c.readAll(ctx, w)
-	wrong, rows, err := w.ledger.check(ctx, w.tables[0])
+	wrong, rows, err := w.ledger.check(ctx, open(c.t, c.addr[c.gateway]))
 	if err != nil {
 		c.t.Errorf("read the ledger: %v", err)
 	}
@@ -75,22 +73,22 @@ func (c *cluster) complain(what string, wrong []string) {
 // readAll ends the history with a read of every row, alone and by a scan.
 func (c *cluster) readAll(ctx context.Context, w *workload) {
 	c.t.Helper()
-	var ranges bigtable.RowRangeList
+	var prefixes []string
 	expected := map[string]bool{}
 	for i := range tabletCount {
-		ranges = append(ranges, bigtable.PrefixRange(letter(i)+"/row/"))
+		prefixes = append(prefixes, letter(i)+"/row/")
 		for j := range rowsPerTablet {
 			key := rowKey(i, j)
 			expected[key] = true
 			called := w.history.Now()
-			row, err := w.readRow(ctx, w.tables[0], key)
+			row, err := w.readRow(ctx, w.fronts[0], key)
 			if err != nil {
 				c.t.Fatalf("read row %q in the end: %v", key, err)
 			}
 			w.history.Add(0, called, linearizability.Call{Kind: linearizability.Read, Row: key}, linearizability.Answer{Row: row})
 		}
 	}
-	if err := w.record(ctx, 0, w.tables[0], ranges, expected); err != nil {
+	if err := w.record(ctx, 0, w.fronts[0], prefixes, expected); err != nil {
 		c.t.Fatalf("scan all rows in the end: %v", err)
 	}
 }

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -15,11 +14,11 @@ import (
 	"testing"
 	"time"
 
-	"cloud.google.com/go/bigtable"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/tabletdb/tabletdb/integration/linearizability"
+	"github.com/tabletdb/tabletdb/internal/rpc"
 )
 
 // Size and pace of the workload. It should reach every tablet all the time, and
@@ -36,7 +35,7 @@ const (
 // workload runs clients against the table and remembers what they were told.
 type workload struct {
 	t       testing.TB
-	tables  []*bigtable.Table // the front ends; the first is the gateway
+	fronts  []frontend // the first is the gateway
 	history *linearizability.History
 	ledger  *ledger
 
@@ -46,20 +45,17 @@ type workload struct {
 	acked  atomic.Int64
 	mu     struct {
 		sync.Mutex
-		avoid  map[*bigtable.Table]bool
+		avoid  map[frontend]bool
 		errors map[string]int // by operation, code and text
 		wrong  []string
 	}
 }
 
 // startWorkload runs clients at the given front ends until stop.
-func startWorkload(t testing.TB, addrs ...string) *workload {
+func startWorkload(t testing.TB, fronts ...frontend) *workload {
 	t.Helper()
-	w := &workload{t: t, history: linearizability.NewHistory(), ledger: newLedger()}
-	w.mu.errors, w.mu.avoid = map[string]int{}, map[*bigtable.Table]bool{}
-	for _, a := range addrs {
-		w.tables = append(w.tables, open(t, a))
-	}
+	w := &workload{t: t, history: linearizability.NewHistory(), ledger: newLedger(), fronts: fronts}
+	w.mu.errors, w.mu.avoid = map[string]int{}, map[frontend]bool{}
 	w.stamps.Store(time.Now().UnixMilli())
 	var ctx context.Context
 	ctx, w.end = context.WithCancel(t.Context())
@@ -101,31 +97,31 @@ func (w *workload) stop() {
 	w.done.Wait()
 }
 
-// table chooses a front end. Most calls go to the first.
-func (w *workload) table(rng *rand.Rand) *bigtable.Table {
-	if len(w.tables) > 1 && rng.IntN(4) == 0 {
-		table := w.tables[1+rng.IntN(len(w.tables)-1)]
+// front chooses a front end. Most calls go to the first.
+func (w *workload) front(rng *rand.Rand) frontend {
+	if len(w.fronts) > 1 && rng.IntN(2) == 0 {
+		front := w.fronts[1+rng.IntN(len(w.fronts)-1)]
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if !w.mu.avoid[table] {
-			return table
+		if !w.mu.avoid[front] {
+			return front
 		}
 	}
-	return w.tables[0]
+	return w.fronts[0]
 }
 
-// avoid keeps clients from front end i, whose process is down, or lets them use
-// it again. Calls that are under way see its end.
-func (w *workload) avoid(i int, down bool) {
+// avoid keeps clients from a front end whose process is down. Calls that are
+// under way see its end.
+func (w *workload) avoid(front frontend) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.mu.avoid[w.tables[i]] = down
+	w.mu.avoid[front] = true
 }
 
 // failed notes an error that a client saw.
 func (w *workload) failed(op string, err error) {
-	code := status.Code(err)
-	text := status.Convert(err).Message()
+	err = rpc.ToStatus(err) // errors of our own client may have no code yet
+	code, text := status.Code(err), status.Convert(err).Message()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.mu.errors[fmt.Sprintf("%s: %v: %.200s", op, code, text)]++
@@ -159,38 +155,34 @@ func rowKey(tablet, n int) string { return fmt.Sprintf("%x/row/%d", tablet, n) }
 
 // touchRow makes one operation on a random row.
 func (w *workload) touchRow(ctx context.Context, client int, rng *rand.Rand) {
-	table := w.table(rng)
+	front := w.front(rng)
 	call := linearizability.Call{Row: rowKey(rng.IntN(tabletCount), rng.IntN(rowsPerTablet)), Kind: linearizability.Read}
 	stamp := w.stamps.Add(1)
 	value := fmt.Sprintf("%d-%d", client, stamp)
-	m := bigtable.NewMutation()
 	called := w.history.Now()
 	var a linearizability.Answer
 	var err error
 	switch n := rng.IntN(100); {
 	case n < 25:
 		call.Kind, call.Value = linearizability.Write, value
-		setRegister(m, value)
-		err = table.Apply(ctx, call.Row, m)
+		err = front.set(ctx, call.Row, register(value)...)
 	case n < 40:
 		call.Kind, call.Value, call.Timestamp = linearizability.WriteNewest, value, stamp
-		m.Set(familyNewest, "v", bigtable.Timestamp(stamp*1000), []byte(value))
-		err = table.Apply(ctx, call.Row, m)
+		err = front.set(ctx, call.Row, cell{familyNewest, "v", stamp * 1000, value})
 	case n < 55:
 		call.Kind, call.Delta = linearizability.Increment, 1+rng.Int64N(5)
-		a.Sum, err = increment(ctx, table, call.Row, call.Delta)
+		a.Sum, err = front.increment(ctx, call.Row, call.Delta)
 	case n < 70:
 		// What is expected is read first, which is an operation of its own.
-		a.Row, err = w.readRow(ctx, table, call.Row)
+		a.Row, err = w.readRow(ctx, front, call.Row)
 		if err == nil && a.Row.Register != "" {
 			w.history.Add(client, called, call, a)
 			call.Kind, call.Value, call.Expect = linearizability.CheckAndWrite, value, a.Row.Register
-			setRegister(m, value)
 			called, a = w.history.Now(), linearizability.Answer{}
-			err = table.Apply(ctx, call.Row, bigtable.NewCondMutation(registerIs(call.Expect), m, nil), bigtable.GetCondMutationResult(&a.Matched))
+			a.Matched, err = front.setIf(ctx, call.Row, call.Expect, register(value)...)
 		}
 	default:
-		a.Row, err = w.readRow(ctx, table, call.Row)
+		a.Row, err = w.readRow(ctx, front, call.Row)
 	}
 	if err != nil {
 		w.failed(call.Kind.String(), err)
@@ -201,67 +193,43 @@ func (w *workload) touchRow(ctx context.Context, client int, rng *rand.Rand) {
 	w.history.Add(client, called, call, a)
 }
 
-func setRegister(m *bigtable.Mutation, value string) {
-	m.Set(familyRegister, "a", bigtable.ServerTime, []byte(value))
-	m.Set(familyRegister, "b", bigtable.ServerTime, []byte(value))
+// register returns the two cells of a register.
+func register(value string) []cell {
+	return []cell{{familyRegister, "a", serverTime, value}, {familyRegister, "b", serverTime, value}}
 }
 
-func registerIs(value string) bigtable.Filter {
-	return bigtable.ChainFilters(bigtable.FamilyFilter(familyRegister), bigtable.ColumnFilter("a"), bigtable.LatestNFilter(1),
-		bigtable.ValueFilter("^"+value+"$"))
-}
-
-func increment(ctx context.Context, table *bigtable.Table, row string, delta int64) (int64, error) {
-	m := bigtable.NewReadModifyWrite()
-	m.Increment(familyCounter, "v", delta)
-	r, err := table.ApplyReadModifyWrite(ctx, row, m)
-	if err != nil {
-		return 0, err
-	}
-	if len(r[familyCounter]) != 1 || len(r[familyCounter][0].Value) != 8 {
-		return 0, fmt.Errorf("increment returned %v", r)
-	}
-	return int64(binary.BigEndian.Uint64(r[familyCounter][0].Value)), nil
-}
-
-// rowContent is the filter for what linearizability.Row holds.
-func rowContent() bigtable.ReadOption {
-	return bigtable.RowFilter(bigtable.ChainFilters(
-		bigtable.FamilyFilter(familyRegister+"|"+familyNewest+"|"+familyCounter), bigtable.LatestNFilter(1)))
-}
-
-func (w *workload) readRow(ctx context.Context, table *bigtable.Table, key string) (linearizability.Row, error) {
-	r, err := table.ReadRow(ctx, key, rowContent())
+func (w *workload) readRow(ctx context.Context, front frontend, key string) (linearizability.Row, error) {
+	cells, err := front.read(ctx, key)
 	if err != nil {
 		return linearizability.Row{}, err
 	}
-	return w.parse(key, r), nil
+	return w.parse(key, cells), nil
 }
 
 // parse returns the content of a row, and notes where it is impossible.
-func (w *workload) parse(key string, r bigtable.Row) linearizability.Row {
+func (w *workload) parse(key string, cells []cell) linearizability.Row {
 	var row linearizability.Row
-	registers := map[string]string{}
-	for _, item := range slices.Concat(r[familyRegister], r[familyNewest], r[familyCounter]) {
-		value := string(item.Value)
-		switch item.Column {
-		case familyRegister + ":a", familyRegister + ":b":
-			registers[item.Column] = value
+	other := ""
+	for _, c := range cells {
+		switch c.family + ":" + c.column {
+		case familyRegister + ":a":
+			row.Register = c.value
+		case familyRegister + ":b":
+			other = c.value
 		case familyNewest + ":v":
-			row.Newest, row.Timestamp = value, int64(item.Timestamp)/1000
+			row.Newest, row.Timestamp = c.value, c.micros/1000
 		case familyCounter + ":v":
-			if len(item.Value) != 8 {
-				w.wrong("row %q: counter holds %q", key, value)
-				continue
+			n, err := sum([]byte(c.value))
+			if err != nil {
+				w.wrong("row %q: the counter holds %q", key, c.value)
 			}
-			row.Counter = int64(binary.BigEndian.Uint64(item.Value))
+			row.Counter = n
 		default:
-			w.wrong("row %q: column %q, which nobody wrote", key, item.Column)
+			w.wrong("row %q: a column that nobody wrote: %+v", key, c)
 		}
 	}
-	row.Register = registers[familyRegister+":a"]
-	if b := registers[familyRegister+":b"]; b != row.Register {
-		w.wrong("row %q: half a write: column a is %q, b is %q", key, row.Register, b)
+	if other != row.Register {
+		w.wrong("row %q: half a write: column a is %q, b is %q", key, row.Register, other)
 	}
 	return row
 }
@@ -269,31 +237,30 @@ func (w *workload) parse(key string, r bigtable.Row) linearizability.Row {
 // scan reads all rows of some tablets in one call; each row of the answer is a
 // read between the call and the end of the scan.
 func (w *workload) scan(ctx context.Context, client int, rng *rand.Rand) {
-	var ranges bigtable.RowRangeList
+	var prefixes []string
 	expected := map[string]bool{}
 	first, n := rng.IntN(tabletCount), 1+rng.IntN(4)
 	for i := first; i < min(first+n, tabletCount); i++ {
-		ranges = append(ranges, bigtable.PrefixRange(letter(i)+"/row/"))
+		prefixes = append(prefixes, letter(i)+"/row/")
 		for j := range rowsPerTablet {
 			expected[rowKey(i, j)] = true
 		}
 	}
-	w.record(ctx, client, w.table(rng), ranges, expected)
+	w.record(ctx, client, w.front(rng), prefixes, expected)
 }
 
-// record scans ranges and records a read of each expected row.
-func (w *workload) record(ctx context.Context, client int, table *bigtable.Table, ranges bigtable.RowRangeList, expected map[string]bool) error {
+// record scans the rows with some prefixes and records a read of each of those
+// that are expected.
+func (w *workload) record(ctx context.Context, client int, front frontend, prefixes []string, expected map[string]bool) error {
 	rows := map[string]linearizability.Row{}
 	called, last := w.history.Now(), ""
-	err := table.ReadRows(ctx, ranges, func(r bigtable.Row) bool {
-		key := r.Key()
+	err := front.scan(ctx, prefixes, func(key string, cells []cell) {
 		if key <= last || !expected[key] {
-			w.wrong("scan of %v: row %q after %q", ranges, key, last)
+			w.wrong("scan of %v: row %q after %q", prefixes, key, last)
 		}
 		last = key
-		rows[key] = w.parse(key, r)
-		return true
-	}, rowContent())
+		rows[key] = w.parse(key, cells)
+	})
 	if err != nil {
 		w.failed("scan", err)
 		return err
@@ -310,17 +277,15 @@ func (w *workload) record(ctx context.Context, client int, table *bigtable.Table
 // writeLedger writes a batch of new rows, and deletes an old one.
 func (w *workload) writeLedger(ctx context.Context, client int, rng *rand.Rand) {
 	var keys []string
-	var ms []*bigtable.Mutation
-	table := w.table(rng)
+	var cells []cell
+	front := w.front(rng)
 	for range 8 {
 		stamp := w.stamps.Add(1)
 		key := fmt.Sprintf("%x/ledger/%d-%d", rng.IntN(tabletCount), client, stamp)
-		m := bigtable.NewMutation()
-		m.Set(familyLedger, "v", bigtable.Timestamp(stamp*1000), []byte(ledgerValue(key)))
-		keys, ms = append(keys, key), append(ms, m)
+		keys, cells = append(keys, key), append(cells, cell{familyLedger, "v", stamp * 1000, ledgerValue(key)})
 	}
 	w.ledger.attempt(keys)
-	errs, err := table.ApplyBulk(ctx, keys, ms)
+	errs, err := front.setAll(ctx, keys, cells)
 	for i, key := range keys {
 		switch {
 		case err != nil:
@@ -333,9 +298,7 @@ func (w *workload) writeLedger(ctx context.Context, client int, rng *rand.Rand) 
 		}
 	}
 	if key, ok := w.ledger.deletable(rng); ok {
-		m := bigtable.NewMutation()
-		m.DeleteRow()
-		err := table.Apply(ctx, key, m)
+		err := front.deleteRow(ctx, key)
 		if err != nil {
 			w.failed("delete", err)
 		}
