@@ -122,6 +122,9 @@ func (s *Server) serverLoad(now time.Time) *controlpb.ServerLoad {
 	if !st.StalledSince.IsZero() && now.Sub(st.StalledSince) > stalledAfter {
 		l.LogStalledUs = now.Sub(st.StalledSince).Microseconds()
 	}
+	if at := s.acked.Load(); at > 0 {
+		l.LogAcknowledgedUsAgo = max((now.Sub(s.started) - time.Duration(at)).Microseconds(), 1)
+	}
 	if st.Next > 0 {
 		l.LogPinnedBytes = uint64(st.Bytes / int64(st.Next) * int64(st.Next-low))
 	}

@@ -3,12 +3,15 @@ package tabletserver
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/objstore"
@@ -33,8 +36,11 @@ type Config struct {
 	Name, Zone, Version string
 	// StatusAddress is where /metrics is; for people.
 	StatusAddress string
-	Logger        *slog.Logger
-	Options       Options
+	// Network is how other tablet servers are asked whether the bucket answers
+	// them; nil: they are not asked, and a log that stalls is waited for.
+	Network rpc.Network
+	Logger  *slog.Logger
+	Options Options
 }
 
 // Options are the knobs; zero values mean the defaults.
@@ -113,6 +119,7 @@ type Server struct {
 	flushes  *queue
 	compacts *queue
 	rates    rates
+	acked    atomic.Int64 // time of the last acknowledgement, in nanoseconds since started; 0: none
 
 	life    context.Context // ends when the server does
 	end     context.CancelFunc
@@ -164,6 +171,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		Store: s.cfg.LogStore, Incarnation: self, Logger: s.log,
 		Linger: o.Linger, MaxInFlight: o.MaxInFlight,
 		OnFenced: func(err error) { s.die(fmt.Errorf("commit log: %w", err)) },
+		Events:   commitlog.Events{Acked: func(int, time.Duration) { s.acked.Store(int64(time.Since(s.started))) }},
 	}
 	if _, err := rand.Read(logCfg.Nonce[:]); err != nil {
 		return err
@@ -205,6 +213,9 @@ func (s *Server) start() {
 	}
 	run(s.truncateLoop)
 	run(s.memoryLoop)
+	if s.cfg.Network != nil {
+		run(s.stallLoop)
+	}
 	run(func() {
 		select {
 		case <-s.session.Expired():
@@ -219,6 +230,11 @@ func (s *Server) start() {
 		s.wal.Abandon()
 		s.wal.Close(context.WithoutCancel(s.life))
 		s.env.Schemas.Close()
+		if errors.Is(s.Err(), errStalled) { // reads have stopped: nobody need wait for the lease
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(s.life), 10*time.Second)
+			s.session.Close(ctx)
+			cancel()
+		}
 		close(s.done)
 	}()
 }
@@ -250,7 +266,9 @@ func (s *Server) die(err error) {
 	s.mu.Unlock()
 	if first {
 		s.log.Error("tablet server stops serving", "err", err)
-		s.session.Abandon()
+		if !errors.Is(err, errStalled) {
+			s.session.Abandon()
+		}
 		s.end()
 	}
 }

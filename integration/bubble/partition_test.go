@@ -164,3 +164,46 @@ func TestWholeClusterStops(t *testing.T) {
 		w.verify()
 	})
 }
+
+// TestBucketLostForOne: a server that cannot write its log, while others can,
+// gives its tablets up by itself (R20, H23).
+func TestBucketLostForOne(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.fill("1")
+		n, _ := w.owner()
+		first := n.Server().Incarnation()
+		w.logs[n.Name()].SetRules(faulty.Rule{Ops: faulty.PutIfAbsent, Fault: faulty.Fault{Kind: faulty.FailBefore}, Probability: 1})
+		stop := time.Now().Add(2 * time.Minute)
+		for i := 0; time.Now().Before(stop); i++ { // some of these hang until their deadline
+			for _, p := range "abcdef" {
+				w.put(100*time.Millisecond, string(p)+name(i), "x")
+			}
+			time.Sleep(time.Second)
+		}
+		if s := n.Server(); s != nil && s.Incarnation() == first {
+			t.Error("the server still holds on to tablets that it cannot write")
+		}
+		w.within(time.Second, "writes", func() { w.fill("2") })
+		w.verify()
+	})
+}
+
+// TestBucketLostForAll: nobody leaves; writes go on when the bucket is back.
+func TestBucketLostForAll(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.fill("1")
+		n, _ := w.owner()
+		first := n.Server().Incarnation()
+		w.store.SetRules(faulty.Rule{Ops: faulty.PutIfAbsent, Fault: faulty.Fault{Kind: faulty.FailBefore}, Probability: 1})
+		for i := range 60 {
+			w.put(time.Second, "a"+name(i), "x")
+			time.Sleep(time.Second)
+		}
+		w.store.SetRules()
+		w.within(30*time.Second, "writes after the bucket is back", func() { w.fill("2") })
+		if s := n.Server(); s == nil || s.Incarnation() != first {
+			t.Error("a server gave its tablets up although nobody could write")
+		}
+		w.verify()
+	})
+}

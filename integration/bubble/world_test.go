@@ -21,6 +21,7 @@ import (
 	"github.com/tabletdb/tabletdb/internal/rpc/memnet"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/objstore"
 	"github.com/tabletdb/tabletdb/objstore/faulty"
 	storemem "github.com/tabletdb/tabletdb/objstore/mem"
 )
@@ -35,7 +36,8 @@ type world struct {
 	t       *testing.T
 	ctx     context.Context
 	net     *memnet.Net
-	store   *faulty.Store
+	store   *faulty.Store            // all share it
+	logs    map[string]*faulty.Store // over it, one for the log of each tablet server
 	c       *cluster.Cluster
 	cc      *grpc.ClientConn
 	data    bigtablepb.BigtableClient
@@ -52,6 +54,7 @@ func inWorldAt(t *testing.T, dir string, f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, ctx: t.Context(), net: memnet.New(), written: map[string]string{}}
 		w.store = faulty.New(storemem.New(), faulty.Options{Seed: 1})
+		w.logs = map[string]*faulty.Store{}
 		log := slog.New(slog.NewTextHandler(io.Discard, nil))
 		if os.Getenv("BUBBLE_LOG") != "" {
 			log = slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -60,6 +63,10 @@ func inWorldAt(t *testing.T, dir string, f func(w *world)) {
 		start := time.Now()
 		c, err := cluster.Open(w.ctx, cluster.Config{
 			Dir: dir, Store: w.store, LockServers: 3, Masters: 2, TabletServers: 3, Node: node, Host: "mem",
+			LogStore: func(name string) objstore.Store {
+				w.logs[name] = faulty.New(w.store, faulty.Options{Seed: 2})
+				return w.logs[name]
+			},
 			Clock: func() time.Duration { return time.Since(start) }, Logger: log,
 		})
 		if err != nil {
@@ -67,6 +74,9 @@ func inWorldAt(t *testing.T, dir string, f func(w *world)) {
 		}
 		w.c = c
 		defer func() {
+			for _, l := range w.logs {
+				l.Close()
+			}
 			w.store.Close()
 			c.Kill()
 		}()

@@ -45,6 +45,10 @@ type Config struct {
 	// of the loopback interface; GatewayAddr "none" leaves it out.
 	LockAddr, GatewayAddr string
 
+	// LogStore, if not nil, returns the store for the log of a node, for tests
+	// in which the bucket fails for one of them.
+	LogStore func(name string) objstore.Store
+
 	// Node returns the network as a node sees it; nil: TCP for all.
 	Node func(name string) rpc.Network
 	// Host is the host part of addresses; "" means 127.0.0.1.
@@ -307,8 +311,12 @@ func (c *Cluster) env(name string) (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
+	bucket := *c.bucket
+	if c.cfg.LogStore != nil {
+		bucket.Log = c.cfg.LogStore(name)
+	}
 	return &Env{
-		Network: c.cfg.Node(name), LockService: ls, Bucket: c.bucket, ClusterID: c.id.String(),
+		Network: c.cfg.Node(name), LockService: ls, Bucket: &bucket, ClusterID: c.id.String(),
 		Logger: c.cfg.Logger, Version: c.cfg.Version, Local: c.locals.Find,
 	}, nil
 }
@@ -355,6 +363,9 @@ func (c *Cluster) StartTabletServer(ctx context.Context) (*TabletNode, error) {
 	e, err := c.env(name)
 	if err != nil {
 		return nil, err
+	}
+	if c.cfg.Registerer != nil { // several servers share the process's registry
+		e.Registerer = prometheus.WrapRegistererWith(prometheus.Labels{"node": name}, c.cfg.Registerer)
 	}
 	n, err := OpenTabletServer(ctx, e, TabletConfig{Addr: c.addr(""), Name: name, Options: c.cfg.Tablet, Locals: c.locals})
 	if err != nil {

@@ -48,7 +48,7 @@ func OpenTabletServer(ctx context.Context, e *Env, c TabletConfig) (*TabletNode,
 	n := &TabletNode{env: e, endpoint: p, locals: c.Locals}
 	n.config = tabletserver.Config{
 		LockService: e.LockService, Store: e.Bucket.Data, LogStore: e.Bucket.Log, Address: p.addr(), Name: c.Name, Zone: c.Zone,
-		Version: e.Version, StatusAddress: c.StatusAddress, Logger: e.Logger.With("role", "tabletserver"), Options: c.Options,
+		Version: e.Version, StatusAddress: c.StatusAddress, Network: e.Network, Logger: e.Logger.With("role", "tabletserver"), Options: c.Options,
 	}
 	if n.config.Name == "" {
 		n.config.Name = p.addr()
@@ -60,6 +60,11 @@ func OpenTabletServer(ctx context.Context, e *Env, c TabletConfig) (*TabletNode,
 		return nil, err
 	}
 	n.mu.server = first
+	if e.Registerer != nil {
+		if err := e.Registerer.Register(tabletserver.NewMetrics(n.Server)); err != nil {
+			e.Logger.Warn("metrics of the tablet server are not there", "err", err)
+		}
+	}
 	if n.locals != nil {
 		n.locals.set(p.addr(), n)
 	}
@@ -84,6 +89,9 @@ func OpenTabletServer(ctx context.Context, e *Env, c TabletConfig) (*TabletNode,
 
 // Addr is where the node listens.
 func (n *TabletNode) Addr() string { return n.endpoint.addr() }
+
+// Name is the node's name, which is stable over restarts.
+func (n *TabletNode) Name() string { return n.config.Name }
 
 // Server returns the present incarnation; nil between two.
 func (n *TabletNode) Server() *tabletserver.Server {

@@ -466,27 +466,28 @@ func (x *TabletLoad) GetError() string {
 }
 
 type ServerLoad struct {
-	state             protoimpl.MessageState `protogen:"open.v1"`
-	Cpu               float64                `protobuf:"fixed64,1,opt,name=cpu,proto3" json:"cpu,omitempty"` // cores in use
-	MemoryBytes       uint64                 `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
-	MemoryBudgetBytes uint64                 `protobuf:"varint,3,opt,name=memory_budget_bytes,json=memoryBudgetBytes,proto3" json:"memory_budget_bytes,omitempty"`
-	MemtableBytes     uint64                 `protobuf:"varint,4,opt,name=memtable_bytes,json=memtableBytes,proto3" json:"memtable_bytes,omitempty"`
-	CacheBytes        uint64                 `protobuf:"varint,5,opt,name=cache_bytes,json=cacheBytes,proto3" json:"cache_bytes,omitempty"`
-	Reads             float64                `protobuf:"fixed64,6,opt,name=reads,proto3" json:"reads,omitempty"`
-	Writes            float64                `protobuf:"fixed64,7,opt,name=writes,proto3" json:"writes,omitempty"`
-	ReadBytes         float64                `protobuf:"fixed64,8,opt,name=read_bytes,json=readBytes,proto3" json:"read_bytes,omitempty"`
-	WriteBytes        float64                `protobuf:"fixed64,9,opt,name=write_bytes,json=writeBytes,proto3" json:"write_bytes,omitempty"`
-	Tablets           uint32                 `protobuf:"varint,10,opt,name=tablets,proto3" json:"tablets,omitempty"`
-	Loading           uint32                 `protobuf:"varint,11,opt,name=loading,proto3" json:"loading,omitempty"`
-	LogLow            uint64                 `protobuf:"varint,12,opt,name=log_low,json=logLow,proto3" json:"log_low,omitempty"`
-	LogNext           uint64                 `protobuf:"varint,13,opt,name=log_next,json=logNext,proto3" json:"log_next,omitempty"`
-	LogUnacknowledged uint64                 `protobuf:"varint,14,opt,name=log_unacknowledged,json=logUnacknowledged,proto3" json:"log_unacknowledged,omitempty"`
-	LogPutP50Us       int64                  `protobuf:"varint,15,opt,name=log_put_p50_us,json=logPutP50Us,proto3" json:"log_put_p50_us,omitempty"`
-	LogStalledUs      int64                  `protobuf:"varint,16,opt,name=log_stalled_us,json=logStalledUs,proto3" json:"log_stalled_us,omitempty"` // 0: not stalled
-	LogPinnedBytes    uint64                 `protobuf:"varint,17,opt,name=log_pinned_bytes,json=logPinnedBytes,proto3" json:"log_pinned_bytes,omitempty"`
-	SessionState      string                 `protobuf:"bytes,18,opt,name=session_state,json=sessionState,proto3" json:"session_state,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	state                protoimpl.MessageState `protogen:"open.v1"`
+	Cpu                  float64                `protobuf:"fixed64,1,opt,name=cpu,proto3" json:"cpu,omitempty"` // cores in use
+	MemoryBytes          uint64                 `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	MemoryBudgetBytes    uint64                 `protobuf:"varint,3,opt,name=memory_budget_bytes,json=memoryBudgetBytes,proto3" json:"memory_budget_bytes,omitempty"`
+	MemtableBytes        uint64                 `protobuf:"varint,4,opt,name=memtable_bytes,json=memtableBytes,proto3" json:"memtable_bytes,omitempty"`
+	CacheBytes           uint64                 `protobuf:"varint,5,opt,name=cache_bytes,json=cacheBytes,proto3" json:"cache_bytes,omitempty"`
+	Reads                float64                `protobuf:"fixed64,6,opt,name=reads,proto3" json:"reads,omitempty"`
+	Writes               float64                `protobuf:"fixed64,7,opt,name=writes,proto3" json:"writes,omitempty"`
+	ReadBytes            float64                `protobuf:"fixed64,8,opt,name=read_bytes,json=readBytes,proto3" json:"read_bytes,omitempty"`
+	WriteBytes           float64                `protobuf:"fixed64,9,opt,name=write_bytes,json=writeBytes,proto3" json:"write_bytes,omitempty"`
+	Tablets              uint32                 `protobuf:"varint,10,opt,name=tablets,proto3" json:"tablets,omitempty"`
+	Loading              uint32                 `protobuf:"varint,11,opt,name=loading,proto3" json:"loading,omitempty"`
+	LogLow               uint64                 `protobuf:"varint,12,opt,name=log_low,json=logLow,proto3" json:"log_low,omitempty"`
+	LogNext              uint64                 `protobuf:"varint,13,opt,name=log_next,json=logNext,proto3" json:"log_next,omitempty"`
+	LogUnacknowledged    uint64                 `protobuf:"varint,14,opt,name=log_unacknowledged,json=logUnacknowledged,proto3" json:"log_unacknowledged,omitempty"`
+	LogPutP50Us          int64                  `protobuf:"varint,15,opt,name=log_put_p50_us,json=logPutP50Us,proto3" json:"log_put_p50_us,omitempty"`
+	LogStalledUs         int64                  `protobuf:"varint,16,opt,name=log_stalled_us,json=logStalledUs,proto3" json:"log_stalled_us,omitempty"` // 0: not stalled
+	LogPinnedBytes       uint64                 `protobuf:"varint,17,opt,name=log_pinned_bytes,json=logPinnedBytes,proto3" json:"log_pinned_bytes,omitempty"`
+	SessionState         string                 `protobuf:"bytes,18,opt,name=session_state,json=sessionState,proto3" json:"session_state,omitempty"`
+	LogAcknowledgedUsAgo int64                  `protobuf:"varint,19,opt,name=log_acknowledged_us_ago,json=logAcknowledgedUsAgo,proto3" json:"log_acknowledged_us_ago,omitempty"` // since the last acknowledgement; 0: none yet
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *ServerLoad) Reset() {
@@ -643,6 +644,13 @@ func (x *ServerLoad) GetSessionState() string {
 		return x.SessionState
 	}
 	return ""
+}
+
+func (x *ServerLoad) GetLogAcknowledgedUsAgo() int64 {
+	if x != nil {
+		return x.LogAcknowledgedUsAgo
+	}
+	return 0
 }
 
 type StatusResponse struct {
@@ -1684,7 +1692,7 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\x04runs\x18\r \x01(\rR\x04runs\x12\x14\n" +
 	"\x05files\x18\x0e \x01(\rR\x05files\x12#\n" +
 	"\rrows_estimate\x18\x0f \x01(\x04R\frowsEstimate\x12\x14\n" +
-	"\x05error\x18\x10 \x01(\tR\x05error\"\xd8\x04\n" +
+	"\x05error\x18\x10 \x01(\tR\x05error\"\x8f\x05\n" +
 	"\n" +
 	"ServerLoad\x12\x10\n" +
 	"\x03cpu\x18\x01 \x01(\x01R\x03cpu\x12!\n" +
@@ -1708,7 +1716,8 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\x0elog_put_p50_us\x18\x0f \x01(\x03R\vlogPutP50Us\x12$\n" +
 	"\x0elog_stalled_us\x18\x10 \x01(\x03R\flogStalledUs\x12(\n" +
 	"\x10log_pinned_bytes\x18\x11 \x01(\x04R\x0elogPinnedBytes\x12#\n" +
-	"\rsession_state\x18\x12 \x01(\tR\fsessionState\"\xb8\x01\n" +
+	"\rsession_state\x18\x12 \x01(\tR\fsessionState\x125\n" +
+	"\x17log_acknowledged_us_ago\x18\x13 \x01(\x03R\x14logAcknowledgedUsAgo\"\xb8\x01\n" +
 	"\x0eStatusResponse\x126\n" +
 	"\x06server\x18\x01 \x01(\v2\x1e.tabletdb.meta.v1.ServerRecordR\x06server\x123\n" +
 	"\x04load\x18\x02 \x01(\v2\x1f.tabletdb.control.v1.ServerLoadR\x04load\x129\n" +

@@ -258,7 +258,7 @@ func (r *Reader) leavePrefix() bool {
 // of the row and the family that were passed stay in force; those that were
 // jumped over are read first.
 func (r *Reader) SeekColumn(f base.FamilyID, qualifier []byte) bool {
-	if !r.valid {
+	if r.skip != skipNothing && !r.leave() || !r.valid {
 		return false
 	}
 	if f > r.res.familyID {
@@ -292,8 +292,7 @@ func (r *Reader) SeekColumn(f base.FamilyID, qualifier []byte) bool {
 func (r *Reader) passTombstones() bool {
 	for r.advance() {
 		key := r.it.Key()
-		_, kind := base.Trailer(key)
-		if !r.res.sameRow(key) || (kind != base.KindDeleteRow && kind != base.KindDeleteFamily) {
+		if !r.res.sameRow(key) || len(key) < len(r.res.row)+12 || !ofRowOrFamily(key) {
 			r.fresh = true
 			return true
 		}
@@ -302,6 +301,11 @@ func (r *Reader) passTombstones() bool {
 		}
 	}
 	return false
+}
+
+func ofRowOrFamily(key []byte) bool {
+	_, kind := base.Trailer(key)
+	return kind == base.KindDeleteRow || kind == base.KindDeleteFamily
 }
 
 // take makes the current entry the current cell.

@@ -98,13 +98,13 @@ func (r *resolver) sameRow(key []byte) bool {
 // classify takes the next entry. The caller has called startRow for its row.
 // value is needed of KindDeleteColumn only.
 func (r *resolver) classify(key, value []byte) (class, error) {
+	rest := key[len(r.row):]
+	if len(rest) < 12 { // family and trailer
+		return 0, corrupt(key)
+	}
 	seq, kind := base.Trailer(key)
 	if seq > r.snapshot {
 		return future, nil
-	}
-	rest := key[len(r.row):]
-	if len(rest) < 12 {
-		return 0, corrupt(key)
 	}
 	if kind == base.KindDeleteRow {
 		if seq <= r.rowDel {

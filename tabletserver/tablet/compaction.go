@@ -61,6 +61,8 @@ func (t *Tablet) Compact(ctx context.Context, major bool) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("compact tablet %d: %w", t.id, err)
 	}
+	t.env.Counts.Compactions.Add(1)
+	t.env.Counts.CompactedBytes.Add(out.run.Size())
 	t.event("compacted runs %d to %d (%s): %d KiB to %d KiB in %v", p.From, p.To, p.Reason, size>>10, out.run.Size()>>10, time.Since(began).Round(time.Millisecond))
 	return true, nil
 }

@@ -2,6 +2,7 @@ package tablet
 
 import (
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
@@ -27,10 +28,18 @@ type Env struct {
 	Logger  *slog.Logger
 	Options Options
 
+	// Counts counts what the tablets did, for the metrics.
+	Counts Counts
+
 	// WantFlush and WantCompact are called when a tablet needs one; they only
 	// note it. WantFlush may be called with the tablet's lock held.
 	WantFlush   func(*Tablet)
 	WantCompact func(*Tablet)
+}
+
+// Counts counts flushes and compactions.
+type Counts struct {
+	Flushes, FlushedBytes, Compactions, CompactedBytes atomic.Int64
 }
 
 // Self is the incarnation of the server.

@@ -69,6 +69,8 @@ func (t *Tablet) flush(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("flush tablet %d: %w", t.id, err)
 	}
+	t.env.Counts.Flushes.Add(1)
+	t.env.Counts.FlushedBytes.Add(files.run.Size())
 	t.event("flushed %d KiB of memory to %d KiB in %d files in %v", size>>10, files.run.Size()>>10, len(files.run), time.Since(began).Round(time.Millisecond))
 	t.env.WantCompact(t)
 	return nil

@@ -270,6 +270,14 @@ func (t *Tablet) Usage() Usage {
 	return u
 }
 
+// Frozen returns how many memtables wait to be flushed.
+func (t *Tablet) Frozen() int {
+	if v := t.view.Load(); v != nil {
+		return len(v.frozen)
+	}
+	return 0
+}
+
 // Needs returns the lowest position of the server's own log that the tablet
 // needs: the first record that is not flushed, and what entries it still has
 // that name this log (R2). ok is false where it needs none.

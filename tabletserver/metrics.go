@@ -1,0 +1,81 @@
+package tabletserver
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tabletdb/tabletdb/tabletserver/tablet"
+)
+
+// Metrics collects what the present server of a process does. It is registered
+// once, and asks for the server each time it is scraped.
+type Metrics struct {
+	current func() *Server
+}
+
+// NewMetrics returns the metrics of the server that current returns; nil: none
+// at the moment.
+func NewMetrics(current func() *Server) *Metrics { return &Metrics{current} }
+
+// desc describes one metric of a tablet server.
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("tabletdb_tabletserver_"+name, help, labels, nil)
+}
+
+// Describe implements prometheus.Collector. The metrics are not listed
+// beforehand: a collector that describes nothing is unchecked.
+func (m *Metrics) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	s := m.current()
+	if s == nil {
+		return
+	}
+	gauge := func(name, help string, v float64) {
+		ch <- prometheus.MustNewConstMetric(desc(name, help), prometheus.GaugeValue, v)
+	}
+	counter := func(name, help string, v float64) {
+		ch <- prometheus.MustNewConstMetric(desc(name, help), prometheus.CounterValue, v)
+	}
+	states := map[tablet.State]int{}
+	var frozen int
+	for _, t := range s.all() {
+		states[t.State()]++
+		frozen += t.Frozen()
+	}
+	for _, st := range []tablet.State{tablet.Loading, tablet.Serving, tablet.Stopping, tablet.Stopped} {
+		ch <- prometheus.MustNewConstMetric(desc("tablets", "Tablets that are here, by state.", "state"), prometheus.GaugeValue, float64(states[st]), st.String())
+	}
+	gauge("memtable_bytes", "Memory of all memtables.", float64(s.env.Budget.Used()))
+	gauge("memtable_limit_bytes", "Memory that all memtables may take.", float64(s.env.Budget.Limit()))
+	gauge("frozen_memtables", "Memtables that wait to be flushed.", float64(frozen))
+	gauge("flush_queue", "Tablets that wait to be flushed.", float64(s.flushes.len()))
+	gauge("compaction_queue", "Tablets that wait to be compacted.", float64(s.compacts.len()))
+	c := s.cache.Stats()
+	counter("cache_hits_total", "Blocks found in the block cache.", float64(c.Hits))
+	counter("cache_misses_total", "Blocks not found in the block cache.", float64(c.Misses))
+	gauge("cache_bytes", "Memory of the block cache.", float64(c.Bytes))
+	st := s.wal.Stats()
+	counter("log_records_total", "Records appended to the commit log.", float64(st.Records))
+	counter("log_bytes_total", "Bytes appended to the commit log.", float64(st.Bytes))
+	counter("log_puts_total", "Uploads of log objects that ended.", float64(st.Puts))
+	counter("log_put_failures_total", "Uploads of log objects that failed.", float64(st.Failures))
+	counter("log_put_hedges_total", "Uploads of log objects that were sent a second time.", float64(st.Hedges))
+	gauge("log_put_p50_seconds", "Median time of recent uploads of log objects.", st.PutP50.Seconds())
+	gauge("log_put_p99_seconds", "99th percentile of the time of recent uploads of log objects.", st.PutP99.Seconds())
+	gauge("log_pending_bytes", "Bytes that are not acknowledged.", float64(st.PendingBytes))
+	s.mu.Lock()
+	gauge("log_objects", "Objects of the commit log that are needed.", float64(st.Next-s.mu.low))
+	s.mu.Unlock()
+	stalled := 0.0
+	if !st.StalledSince.IsZero() {
+		stalled = time.Since(st.StalledSince).Seconds()
+	}
+	gauge("log_stalled_seconds", "Time since the log waits for the oldest upload in flight.", stalled)
+	counter("flushes_total", "Memtables written to files.", float64(s.env.Counts.Flushes.Load()))
+	counter("flushed_bytes_total", "Bytes of files written by flushes.", float64(s.env.Counts.FlushedBytes.Load()))
+	counter("compactions_total", "Compactions.", float64(s.env.Counts.Compactions.Load()))
+	counter("compacted_bytes_total", "Bytes of files written by compactions.", float64(s.env.Counts.CompactedBytes.Load()))
+}
