@@ -10,6 +10,7 @@ import (
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/route"
+	"github.com/tabletdb/tabletdb/objstore/probe"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
 	"github.com/tabletdb/tabletdb/tabletserver"
 )
@@ -115,9 +116,8 @@ func (n *TabletNode) supervise() {
 		n.set(nil)
 		n.env.Logger.Warn("tablet server has ended; starting another incarnation", "err", s.Err())
 		for delay := 100 * time.Millisecond; ; delay = min(2*delay, 5*time.Second) {
-			next, err := tabletserver.Open(n.life, n.config)
+			err := n.reopen()
 			if err == nil {
-				n.set(next)
 				break
 			}
 			n.env.Logger.Warn("tablet server did not start; trying again", "err", err)
@@ -126,6 +126,19 @@ func (n *TabletNode) supervise() {
 			}
 		}
 	}
+}
+
+// reopen opens the next incarnation, once the bucket takes a log from here: a
+// server that left because it did not would else get tablets again.
+func (n *TabletNode) reopen() error {
+	if err := probe.Run(n.life, n.config.LogStore, probe.Options{Racers: 2, Rounds: 1}); err != nil {
+		return err
+	}
+	next, err := tabletserver.Open(n.life, n.config)
+	if err == nil {
+		n.set(next)
+	}
+	return err
 }
 
 func (n *TabletNode) set(s *tabletserver.Server) {
