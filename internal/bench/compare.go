@@ -232,9 +232,8 @@ func comparisonTable(w io.Writer, cs []*Comparison) error {
 			met = "  missed"
 		}
 		t, e := c.TabletDB, c.Emulator
-		_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.2f\t%.2f\t%.2f\t%.2f%s\n", c.Phase,
-			count(t.RowsPerSecond), micros(t.Latency.P50), micros(t.Latency.P99),
-			count(e.RowsPerSecond), micros(e.Latency.P50), micros(e.Latency.P99),
+		_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%.2f\t%.2f\t%.2f\t%.2f%s\n", c.Phase,
+			count(t.RowsPerSecond), brief(t.Latency), count(e.RowsPerSecond), brief(e.Latency),
 			c.Ratio, slices.Min(c.Ratios), slices.Max(c.Ratios), c.Goal, met)
 		if err != nil {
 			return err

@@ -50,7 +50,18 @@ func (p printer) result(r *load.Result) error {
 }
 
 func latency(l load.Latency) string {
+	if l.Count == 0 {
+		return "-\t-\t-\t-" // none began and ended
+	}
 	return fmt.Sprintf("%s\t%s\t%s\t%s", micros(l.P50), micros(l.P95), micros(l.P99), micros(l.Max))
+}
+
+// brief writes the median and the 99th percentile.
+func brief(l load.Latency) string {
+	if l.Count == 0 {
+		return "-\t-"
+	}
+	return micros(l.P50) + "\t" + micros(l.P99)
 }
 
 // micros writes microseconds with three digits.
