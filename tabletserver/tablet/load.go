@@ -165,8 +165,10 @@ func (t *Tablet) source(ctx context.Context, e meta.LogEntry) (wal.Bounds, *wal.
 			return wal.Bounds{Low: rec.Low, End: wal.OpenEnd}, nil, nil
 		}
 	}
-	if e.Log == t.env.Self() { // an open entry of our own: registered, and then lost and assigned again
-		return wal.Bounds{}, nil, fmt.Errorf("%w: record of tablet %d has an open entry of the log that is written", base.ErrCorrupt, t.id)
+	if e.Log == t.env.Self() {
+		// An earlier load of this assignment was abandoned as it registered,
+		// and is about to give the tablet up.
+		return wal.Bounds{}, nil, fmt.Errorf("%w: tablet %d is registered by an earlier load of this server", base.ErrUnavailable, t.id)
 	}
 	s, err := t.env.Logs.AwaitSealed(ctx, e.Log)
 	if err != nil {
