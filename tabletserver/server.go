@@ -182,7 +182,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	s.env = &tablet.Env{
 		Store: s.cfg.Store, Meta: s.meta, Log: s.wal, Session: s.session,
 		Files: tablet.NewFiles(s.cfg.Store, s.cache, self), Logs: tablet.NewLogs(s.cfg.Store, s.meta),
-		Budget: tablet.NewBudget(o.MemtableBytes), Rows: &tablet.RowLocks{}, Logger: s.log, Options: o.Tablet,
+		Budget: tablet.NewBudget(o.MemtableBytes), Rows: tablet.NewRowLocks(), Logger: s.log, Options: o.Tablet,
 		WantFlush: s.flushes.add, WantCompact: s.wantCompact,
 	}
 	if s.env.Schemas, err = schema.Open(ctx, s.meta, s.log); err != nil {

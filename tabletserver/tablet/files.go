@@ -89,8 +89,8 @@ type handle struct {
 	meta   sstable.Meta
 	refs   int // guarded by Files.mu
 
-	reader atomic.Pointer[sstable.Reader]
-	mu     sync.Mutex // held while opening
+	reader  atomic.Pointer[sstable.Reader]
+	opening chan struct{} // holds a token while somebody opens it
 }
 
 // acquire returns the handle of a file and takes a reference to it.
@@ -99,7 +99,10 @@ func (f *Files) acquire(ref manifest.File) *handle {
 	defer f.mu.Unlock()
 	h := f.mu.open[ref.Number]
 	if h == nil {
-		h = &handle{files: f, number: ref.Number, meta: sstable.Meta{Size: ref.Size, TailOffset: ref.TailOffset}}
+		h = &handle{
+			files: f, number: ref.Number, meta: sstable.Meta{Size: ref.Size, TailOffset: ref.TailOffset},
+			opening: make(chan struct{}, 1),
+		}
 		f.mu.open[ref.Number] = h
 	}
 	h.refs++
@@ -126,8 +129,12 @@ func (h *handle) open(ctx context.Context) (*sstable.Reader, error) {
 	if r := h.reader.Load(); r != nil {
 		return r, nil
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	select { // a mutex would hold readers beyond their deadline
+	case h.opening <- struct{}{}:
+		defer func() { <-h.opening }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("open SSTable %v: %w", h.number, ctx.Err())
+	}
 	if r := h.reader.Load(); r != nil {
 		return r, nil
 	}

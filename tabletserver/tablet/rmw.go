@@ -61,8 +61,11 @@ func (t *Tablet) encodeBranch(ctx context.Context, buf *[]byte, row []byte, l mu
 
 // checkAndAppend is the part of CheckAndMutate under the row's lock.
 func (t *Tablet) checkAndAppend(ctx context.Context, row []byte, predicate *rowfilter.Program, sch *schema.Schema, yes []byte, nYes int, no []byte, nNo int) (batch *commitlog.Batch, seen base.Seq, matched bool, err error) {
-	lock := t.env.Rows.lock(t.id, row)
-	defer lock.Unlock()
+	lock, err := t.env.Rows.lock(ctx, t.id, row)
+	if err != nil {
+		return nil, 0, false, err
+	}
+	defer lock.unlock()
 	seen, matched, err = t.matches(ctx, row, predicate, sch)
 	if err != nil {
 		return nil, 0, false, err
@@ -189,8 +192,11 @@ func (t *Tablet) schemaFor(ctx context.Context, r *mutation.ReadModifyWriteRow) 
 // modify is the part of ReadModifyWrite under the row's lock. at is the
 // timestamp of the new cells whose column had none newer.
 func (t *Tablet) modify(ctx context.Context, r *mutation.ReadModifyWriteRow, sch *schema.Schema) (columns []*column, batch *commitlog.Batch, at int64, err error) {
-	lock := t.env.Rows.lock(t.id, r.Row)
-	defer lock.Unlock()
+	lock, err := t.env.Rows.lock(ctx, t.id, r.Row)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	defer lock.unlock()
 	if columns, err = t.applyRules(ctx, r, sch); err != nil {
 		return nil, nil, 0, err
 	}

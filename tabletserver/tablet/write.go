@@ -62,8 +62,11 @@ func (t *Tablet) Append(ctx context.Context, row []byte, l mutation.List) (*comm
 	if err != nil || n == 0 {
 		return nil, err
 	}
-	lock := t.env.Rows.lock(t.id, row)
-	defer lock.Unlock()
+	lock, err := t.env.Rows.lock(ctx, t.id, row)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.unlock()
 	return t.append(*buf, n, s)
 }
 
