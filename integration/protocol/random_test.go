@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -102,7 +103,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	fx.Options.MinTruncate = 1
 	fx.Options.Tablet.MemtableBytes = 2 << 10
 	fx.Options.Tablet.FileBytes = 4 << 10
-	fx.Options.Tablet.BlockBytes = 512
+	fx.Options.Tablet.BlockBytes = 4 << 10
 	fx.Options.MaxInFlight = 1 + w.rand.IntN(6)
 	for i := range 24 {
 		w.rows = append(w.rows, fmt.Sprintf("r%02d", i))
@@ -184,8 +185,23 @@ func (w *world) run(steps int) {
 		w.verify()
 	}
 	w.t.Logf("%d acknowledged, %d unknown, %d refused, %d reads; %v; %d faults", w.acks.Load(), w.unknowns.Load(), w.refusals.Load(), w.reads.Load(), w.did, len(w.faulty.Events()))
+	w.eventful()
 	if w.acks.Load() < int64(steps)/3 || w.reads.Load() < int64(steps)/10 {
 		w.t.Errorf("%d acknowledged writes and %d reads: little was tested", w.acks.Load(), w.reads.Load())
+	}
+}
+
+// eventful checks that the machinery ran at all.
+func (w *world) eventful() {
+	for _, t := range w.Tablets(w.ctx, w.table) {
+		if t.ManifestVersion < 5 {
+			w.t.Errorf("tablet %d: %d flushes and compactions; little was tested", t.ID, t.ManifestVersion)
+		}
+	}
+	logs, err := w.Meta.Logs(w.ctx, lockservice.ReadOptions{})
+	w.Must(err)
+	if !slices.ContainsFunc(logs, func(l meta.Log) bool { return l.Low > 0 }) {
+		w.t.Error("no log was truncated; little was tested")
 	}
 }
 
