@@ -61,7 +61,12 @@ func (d *data) readRows(ctx context.Context, table []byte, r router.Request, req
 	if r.Scan.Reversed && !features(ctx).GetReverseScans() {
 		return base.Textf(base.ErrUnimplemented, "Reversed scans need a client that announces the feature reverse_scans in the header %s", featuresHeader)
 	}
-	return d.router.ReadRows(ctx, table, r.Scan, req, send)
+	w := newWholeRows(ctx, send)
+	if err := d.router.ReadRows(ctx, table, r.Scan, req, w.frame); err != nil {
+		w.abort()
+		return err
+	}
+	return w.flush()
 }
 
 // featuresHeader carries the FeatureFlags of the client.

@@ -1,0 +1,143 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/rpc"
+)
+
+// Tablets cut their answers into messages of about 1 MiB, also within a row, as
+// the protocol allows. Google's Go client does not: it takes a message that
+// ends within a row for a broken stream (bigtable v1.58, readRows). So a
+// gateway puts the messages together until a row ends. Clients that limit
+// messages to the 4 MiB of grpc's defaults can only take longer rows in parts,
+// which those other than the Go client do.
+
+// defaultReceiveLimit is what fits into the messages that gRPC clients take
+// unless they are told otherwise, with some room.
+const defaultReceiveLimit = 3<<20 + 512<<10
+
+// Fields of ReadRowsResponse and its CellChunk.
+const (
+	chunksField    = 1
+	resetRowField  = 8
+	commitRowField = 9
+)
+
+// wholeRows sends messages that do not end within a row.
+type wholeRows struct {
+	send func(mem.Buffer) error
+	any  bool // the client takes messages of any size, and whole rows only
+	held []byte
+}
+
+func newWholeRows(ctx context.Context, send func(mem.Buffer) error) *wholeRows {
+	w := &wholeRows{send: send}
+	for _, v := range metadata.ValueFromIncomingContext(ctx, "x-goog-api-client") {
+		w.any = w.any || strings.Contains(v, "gl-go/")
+	}
+	return w
+}
+
+// frame passes a message on, or keeps it for later. It owns b.
+func (w *wholeRows) frame(b mem.Buffer) error {
+	mid, err := endsWithinRow(b.ReadOnlyData(), len(w.held) > 0)
+	if err != nil {
+		b.Free()
+		return err
+	}
+	if len(w.held) == 0 && !mid {
+		return w.send(b)
+	}
+	limit := defaultReceiveLimit
+	if w.any {
+		limit = rpc.MaxMessage
+	}
+	if len(w.held) > 0 && len(w.held)+b.Len() > limit {
+		if err := w.flush(); err != nil {
+			b.Free()
+			return err
+		}
+	}
+	// Messages that follow each other on the wire are one: their chunks are
+	// joined.
+	w.held = append(w.held, b.ReadOnlyData()...)
+	b.Free()
+	if mid {
+		return nil
+	}
+	return w.flush()
+}
+
+// flush sends what is held.
+func (w *wholeRows) flush() error {
+	if len(w.held) == 0 {
+		return nil
+	}
+	b := mem.SliceBuffer(w.held)
+	w.held = nil
+	return w.send(b)
+}
+
+// abort sends what is held of a response that failed, with the advice to forget
+// its last row. That this may fail as well changes nothing.
+func (w *wholeRows) abort() {
+	if len(w.held) > 0 {
+		w.held = append(w.held, chunksField<<3|2, 2, resetRowField<<3, 1)
+		_ = w.flush()
+	}
+}
+
+// endsWithinRow reports whether the last chunk of a ReadRowsResponse neither
+// commits nor resets the row; one without chunks changes nothing.
+func endsWithinRow(msg []byte, before bool) (bool, error) {
+	var last []byte
+	for len(msg) > 0 {
+		num, typ, n := protowire.ConsumeTag(msg)
+		if n < 0 {
+			return false, errFrame
+		}
+		m := protowire.ConsumeFieldValue(num, typ, msg[n:])
+		if m < 0 {
+			return false, errFrame
+		}
+		if num == chunksField && typ == protowire.BytesType {
+			last, _ = protowire.ConsumeBytes(msg[n:])
+			if last == nil {
+				last = []byte{}
+			}
+		}
+		msg = msg[n+m:]
+	}
+	if last == nil {
+		return before, nil
+	}
+	for len(last) > 0 {
+		num, typ, n := protowire.ConsumeTag(last)
+		if n < 0 {
+			return false, errFrame
+		}
+		m := protowire.ConsumeFieldValue(num, typ, last[n:])
+		if m < 0 {
+			return false, errFrame
+		}
+		if typ == protowire.VarintType && (num == commitRowField || num == resetRowField) {
+			if v, _ := protowire.ConsumeVarint(last[n:]); v != 0 {
+				return false, nil
+			}
+		}
+		last = last[n+m:]
+	}
+	return true, nil
+}
+
+// errFrame: a tablet server sent what is no ReadRowsResponse. The client may
+// try again.
+var errFrame = fmt.Errorf("%w: malformed ReadRowsResponse of a tablet server", base.ErrUnavailable)
