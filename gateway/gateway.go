@@ -16,6 +16,7 @@ import (
 
 	"github.com/tabletdb/tabletdb/client/masterclient"
 	"github.com/tabletdb/tabletdb/client/router"
+	"github.com/tabletdb/tabletdb/gateway/sql"
 	"github.com/tabletdb/tabletdb/internal/route"
 	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/meta"
@@ -47,6 +48,7 @@ type Gateway struct {
 	ops       *operations
 	tables    *tableAdmin
 	instances *instanceAdmin
+	queries   *sql.Service
 	log       *slog.Logger
 }
 
@@ -65,6 +67,7 @@ func New(c Config) *Gateway {
 	}
 	g.tables = &tableAdmin{catalog: cat, g: g}
 	g.instances = &instanceAdmin{catalog: cat, g: g}
+	g.queries = sql.New(sql.Config{Backend: newQueryBackend(cat, c.Router)})
 	return g
 }
 

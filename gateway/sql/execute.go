@@ -106,7 +106,10 @@ func (s *Service) checkCurrent(ctx context.Context, q *prepared) error {
 	if q.table == nil {
 		return nil
 	}
-	now, err := s.backend.Schema(ctx, q.instance, q.table.ID)
+	now, err := s.backend.Schema(ctx, q.instance, q.table.ID, false)
+	if err != nil || !now.Equal(q.table) { // the query may know more than a schema that is kept
+		now, err = s.backend.Schema(ctx, q.instance, q.table.ID, true)
+	}
 	if err != nil {
 		return fmt.Errorf("table %q: %w", q.table.ID, err)
 	}

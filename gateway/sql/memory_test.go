@@ -48,7 +48,7 @@ func (t *memTable) add(key, family, qualifier string, ts int64, val string) {
 	})
 }
 
-func (m *memory) Schema(_ context.Context, instance, table string) (*plan.Table, error) {
+func (m *memory) Schema(_ context.Context, instance, table string, _ bool) (*plan.Table, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	t := m.tables[instance+"/tables/"+table]

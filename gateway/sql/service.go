@@ -19,9 +19,10 @@ import (
 // Backend is the cluster as queries see it. It is used concurrently.
 type Backend interface {
 	// Schema returns the families of a table; instance is the full name of one,
-	// table the id. It is called for each query prepared and executed. The
-	// error for a table that there is not wraps base.ErrNotFound.
-	Schema(ctx context.Context, instance, table string) (*plan.Table, error)
+	// table the id. It is called for each query prepared and executed. fresh:
+	// as they are now; otherwise as they were not long ago. The error for a
+	// table that there is not wraps base.ErrNotFound. The result may be shared.
+	Schema(ctx context.Context, instance, table string, fresh bool) (*plan.Table, error)
 	// ReadRows reads the rows of req, of all tablets, and calls emit for each,
 	// in order, with a row that is valid during the call. It ends with emit's
 	// error, wrapped or not.
@@ -103,7 +104,7 @@ func (s *Service) prepare(ctx context.Context, instance, text string, types map[
 	}
 	q := &prepared{instance: instance, text: text, types: types, expires: time.Now().Add(s.ttl).Truncate(time.Microsecond)}
 	if name, ok := st.Table(); ok {
-		if q.table, err = s.backend.Schema(ctx, instance, name); err != nil {
+		if q.table, err = s.backend.Schema(ctx, instance, name, true); err != nil {
 			return nil, nil, fmt.Errorf("table %q: %w", name, err)
 		}
 	}
