@@ -4,6 +4,7 @@ package gcrule
 
 import (
 	"math"
+	"slices"
 
 	"cloud.google.com/go/bigtable/admin/apiv2/adminpb"
 	"google.golang.org/protobuf/proto"
@@ -171,6 +172,12 @@ func (r *Rule) keepsAll() bool {
 		}
 	}
 	return false
+}
+
+// CountsVersions reports whether the verdict on a cell can depend on how many
+// newer versions there are. If not, a cell can be judged alone.
+func (r *Rule) CountsVersions() bool {
+	return r != nil && (r.op == opVersions || slices.ContainsFunc(r.subs, (*Rule).CountsVersions))
 }
 
 // MaxVersions returns a number of versions of a column above which every cell

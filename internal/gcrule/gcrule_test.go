@@ -161,3 +161,24 @@ func BenchmarkDrop(b *testing.B) {
 		r.Drop(1, now, now)
 	}
 }
+
+func TestCountsVersions(t *testing.T) {
+	for _, c := range []struct {
+		rule *adminpb.GcRule
+		want bool
+	}{
+		{nil, false},
+		{&adminpb.GcRule{}, false},
+		{age(time.Hour), false},
+		{versions(1), true},
+		{union(age(time.Hour), age(time.Minute)), false},
+		{intersection(age(time.Hour), union(age(time.Minute), versions(3))), true},
+	} {
+		if got := compiled(t, c.rule).CountsVersions(); got != c.want {
+			t.Errorf("CountsVersions of %v = %v, want %v", c.rule, got, c.want)
+		}
+	}
+	if (*Rule)(nil).CountsVersions() {
+		t.Error("the nil rule counts versions")
+	}
+}
