@@ -107,7 +107,8 @@ type scan struct {
 	midRow bool // the sink holds a part of a row
 
 	row      []byte
-	returned bool // a cell of the row was returned
+	last     []byte // the last row that was dealt with; nil: none
+	returned bool   // a cell of the row was returned
 	err      error
 	quiet    int // rows since the sink heard of one
 }
@@ -128,7 +129,7 @@ func (s *scan) run(ctx context.Context, set rowset.Set) (last []byte, done bool,
 		return nil, false, err
 	}
 	ranges := set.Ranges()
-	src := newSources(ctx, s.t, v, ranges, s.read)
+	src := newSources(ctx, s.t, v, ranges, s.read, sch)
 	defer src.close()
 	if s.read.Filter != nil {
 		s.eval = s.read.Filter.NewEval()
@@ -144,7 +145,7 @@ func (s *scan) run(ctx context.Context, set rowset.Set) (last []byte, done bool,
 		src.aim(g)
 		full, err := s.scanRange(ctx, rd, g, began)
 		if err != nil || full {
-			return s.row, s.limited(), err
+			return s.last, s.limited(), err
 		}
 	}
 	return nil, true, rd.Err()
@@ -224,6 +225,7 @@ func (s *scan) readRow(rd *cells.Reader, row []byte) error {
 		return err
 	}
 	s.midRow = false
+	s.last = append(s.last[:0], s.row...)
 	if s.returned {
 		s.quiet = 0
 		s.stats.RowsReturned++

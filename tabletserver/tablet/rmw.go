@@ -133,7 +133,7 @@ func (t *Tablet) pendingRow(ctx context.Context, row []byte, r Read, sch *schema
 	}
 	defer v.release()
 	point := rowset.Point(row)
-	src := newSources(ctx, t, v, []rowset.Range{point}, r)
+	src := newSources(ctx, t, v, []rowset.Range{point}, r, sch)
 	defer src.close()
 	src.aim(point)
 	rd := cells.NewReader(src.iter, sch, seq, nowMicros())

@@ -34,7 +34,7 @@ const pointRead = 128
 
 // newSources returns the merge of everything in v that r can need. The caller
 // closes it.
-func newSources(ctx context.Context, t *Tablet, v *view, ranges []rowset.Range, r Read) *sources {
+func newSources(ctx context.Context, t *Tablet, v *view, ranges []rowset.Range, r Read, sch *schema.Schema) *sources {
 	s := pool.Get().(*sources)
 	points := len(ranges) <= pointRead
 	for _, g := range ranges {
@@ -43,6 +43,10 @@ func newSources(ctx context.Context, t *Tablet, v *view, ranges []rowset.Range, 
 	o := sstable.IterOptions{FillCache: points || r.Limit > 0 && r.Limit <= pointRead}
 	if !points {
 		o.Readahead = t.env.Options.Readahead
+	}
+	byTime := r.Filter
+	if byTime != nil && countsVersions(byTime, sch) {
+		byTime = nil
 	}
 	n := 1 + len(v.frozen)
 	s.mems = grow(s.mems, n)
@@ -60,7 +64,7 @@ func newSources(ctx context.Context, t *Tablet, v *view, ranges []rowset.Range, 
 		s.inputs = append(s.inputs, &s.mems[i])
 	}
 	for i, files := range v.runs {
-		s.runs[i].init(ctx, files, o, r.Filter)
+		s.runs[i].init(ctx, files, o, byTime)
 		s.inputs = append(s.inputs, &s.runs[i])
 	}
 	if len(s.inputs) == 0 {
@@ -69,6 +73,19 @@ func newSources(ctx context.Context, t *Tablet, v *view, ranges []rowset.Range, 
 	}
 	s.iter = merging.New(s.inputs...)
 	return s
+}
+
+// countsVersions reports whether the rule of some family that p can pass depends
+// on newer versions: those must be read whatever their timestamps are, or what
+// they have replaced would be seen again.
+func countsVersions(p *rowfilter.Program, s *schema.Schema) bool {
+	for i := range s.Families {
+		f := &s.Families[i]
+		if f.GC.CountsVersions() && !p.Columns(f.Name).IsEmpty() {
+			return true
+		}
+	}
+	return false
 }
 
 func grow[T any](s []T, n int) []T {
@@ -126,7 +143,8 @@ func (r *runIter) reset() {
 }
 
 // needed reports whether the file can hold what is asked for. Files with
-// tombstones are needed whatever their timestamps.
+// tombstones are needed whatever their timestamps. filter is nil where
+// timestamps do not tell.
 func (r *runIter) needed(f *file) bool {
 	if r.filter == nil || f.Tombstones > 0 {
 		return true
