@@ -87,11 +87,8 @@ func (w *world) deafen(s *tabletservertest.Server, on bool) {
 
 func (w *world) revoke(s *tabletservertest.Server, proved bool) {
 	if proved { // only who cannot answer reads is proved dead
-		if w.mu.RLock(); !w.deaf[s] {
-			w.mu.RUnlock()
+		if !w.isDeaf(s) {
 			s.Kill()
-		} else {
-			w.mu.RUnlock()
 		}
 	}
 	w.Must(w.Lock.Client().Revoke(w.ctx, s.Incarnation(), proved))
@@ -100,7 +97,7 @@ func (w *world) revoke(s *tabletservertest.Server, proved bool) {
 // move releases some tablet; reconcile finds a place for it.
 func (w *world) move() {
 	tb := w.someTablet()
-	if s, _ := w.server(tb.Owner); s != nil {
+	if s := w.server(tb.Owner); s != nil {
 		w.ask(func() error { return s.Unload(w.ctx, tb) })
 	}
 }
@@ -175,7 +172,7 @@ func (w *world) reconcile(all bool) {
 			to := w.servers[w.rand.IntN(len(w.servers))]
 			t, _ = w.commit(meta.Assign(t, meta.Server{Incarnation: to.Incarnation(), Address: "x"}, time.Now()))
 		}
-		if s, _ := w.server(t.Owner); s != nil && t.ID != 0 {
+		if s := w.server(t.Owner); s != nil && t.ID != 0 {
 			// A tablet that is served is told of again; nothing happens.
 			_, _ = s.Control().Load(w.ctx, &controlpb.LoadRequest{Tablets: []*controlpb.TabletID{{
 				Table: uint64(t.Table), Tablet: uint64(t.ID), End: t.End, Tepoch: uint64(t.Epoch),
@@ -292,7 +289,7 @@ func (w *world) verify() {
 		for _, row := range w.rows {
 			tb, err := w.locate(row)
 			w.Must(err)
-			s, _ := w.server(tb.Owner)
+			s := w.server(tb.Owner)
 			if s == nil || !w.read(s, tb, row, time.Minute) {
 				w.t.Errorf("row %s is not served at the end: %+v", row, tb)
 			}

@@ -1,8 +1,8 @@
 package protocol_test
 
 import (
-	"errors"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"

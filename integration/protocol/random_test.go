@@ -233,17 +233,24 @@ func (w *world) settle() {
 	w.reconcile(true)
 }
 
-// server returns the server of an incarnation, if it still runs; deaf says
-// that its reads are worth nothing.
-func (w *world) server(e base.Incarnation) (s *tabletservertest.Server, deaf bool) {
+// server returns the server of an incarnation, if it still runs; else nil.
+func (w *world) server(e base.Incarnation) *tabletservertest.Server {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	for _, s := range w.servers {
 		if s.Incarnation() == e {
-			return s, w.deaf[s]
+			return s
 		}
 	}
-	return nil, false
+	return nil
+}
+
+// isDeaf reports whether a server was ever made deaf: its reads are worth
+// nothing then, for its clock tells it nothing.
+func (w *world) isDeaf(s *tabletservertest.Server) bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.deaf[s]
 }
 
 // locate returns the record of a row's tablet.
@@ -290,7 +297,7 @@ func (w *world) writer(n int, r *rand.Rand) {
 			}
 			located[row] = tb
 		}
-		s, _ := w.server(tb.Owner)
+		s := w.server(tb.Owner)
 		if s == nil {
 			delete(located, row)
 			continue
@@ -335,7 +342,7 @@ func (w *world) reader(r *rand.Rand) {
 		} else {
 			old[r.IntN(len(old))] = tb
 		}
-		if s, deaf := w.server(tb.Owner); s != nil && !deaf {
+		if s := w.server(tb.Owner); s != nil && !w.isDeaf(s) {
 			w.read(s, tb, row, time.Duration(r.Int64N(int64(2*time.Second))))
 		}
 	}
@@ -348,7 +355,7 @@ func (w *world) read(s *tabletservertest.Server, tb meta.Tablet, row string, pat
 	p := w.model.past(row)
 	var got rowRead
 	err := s.Scan(ctx, tb, &bigtablepb.ReadRowsRequest{Rows: &bigtablepb.RowSet{RowKeys: [][]byte{[]byte(row)}}}, got.add)
-	if _, deaf := w.server(tb.Owner); err != nil || deaf { // it became deaf meanwhile
+	if err != nil || w.isDeaf(s) { // perhaps it became deaf meanwhile
 		return false
 	}
 	if got.err == nil {
