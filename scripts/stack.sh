@@ -11,8 +11,9 @@
 # lies below ./data: data/minio (the bucket), data/lock-N (the lock service),
 # data/logs (one log per process), data/pids. Delete ./data for a fresh start.
 #
-# Processes and ports, all on 127.0.0.1; each also has a page with metrics and
-# profiles on its port + 10000:
+# Processes and ports, all on 127.0.0.1; those of TabletDB also have pages with
+# metrics and profiles (/metrics, /debug/pprof/) on their port + STATUS_OFFSET
+# (10000):
 #
 #   minio                   9000    MINIO_PORT
 #   lock-1 .. lock-3        8290-   LOCK_PORT      LOCKS=1, 3 or 5
@@ -43,6 +44,7 @@ LOCKS=${LOCKS:-3}
 MASTERS=${MASTERS:-2}
 TABLETS=${TABLETS:-3}
 BUCKET=${BUCKET:-tabletdb}
+STATUS_OFFSET=${STATUS_OFFSET:-10000}
 READY_WITHIN=${READY_WITHIN:-60}
 STOP_WITHIN=${STOP_WITHIN:-30}
 store=${STORE:-s3://$BUCKET?endpoint=http://$host:$MINIO_PORT}
@@ -122,7 +124,7 @@ run() {
 	name=$1
 	port=$(port_of "$name")
 	addr=$host:$port
-	common="--store $store --create-bucket --listen $addr --status $host:$((port + 10000))"
+	common="--store $store --create-bucket --listen $addr --status $host:$((port + STATUS_OFFSET))"
 	server="$common --lockservice $(lock_members addr)"
 	ttl=${SESSION_TTL:+--session-ttl $SESSION_TTL}
 	# The words of common, server and ttl hold no blanks.
