@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
 LDFLAGS = -X main.version=$(VERSION)
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: all build demo test race lint fuzz bench proto proto-check minio stack stack-stop e2e soak clean
+.PHONY: all build demo test race lint fuzz bench proto proto-check minio stack stack-stop e2e soak conformance clean
 
 all: build
 
@@ -49,6 +49,9 @@ stack-stop:
 
 e2e: build minio ## faults against real processes and a real MinIO
 	E2E_REQUIRE=1 $(GO) test -tags e2e -count=1 -timeout 20m -v ./integration/e2e/...
+
+conformance: build ## Google's own integration tests of its Go client against tabletd
+	$(GO) test -tags conformance -count=1 -timeout 60m -v ./integration/conformance
 
 compare: build ## TabletDB against Google's emulator, in one run
 	bin/tabletbench compare

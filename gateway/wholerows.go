@@ -40,8 +40,8 @@ type wholeRows struct {
 
 func newWholeRows(ctx context.Context, send func(mem.Buffer) error) *wholeRows {
 	w := &wholeRows{send: send}
-	for _, v := range metadata.ValueFromIncomingContext(ctx, "x-goog-api-client") {
-		w.any = w.any || strings.Contains(v, "gl-go/")
+	for _, v := range metadata.ValueFromIncomingContext(ctx, "user-agent") {
+		w.any = w.any || strings.Contains(v, "grpc-go/")
 	}
 	return w
 }

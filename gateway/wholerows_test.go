@@ -39,7 +39,7 @@ func TestWholeRows(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		ctx := context.Background()
 		if goClient {
-			ctx = metadata.NewIncomingContext(ctx, metadata.Pairs("x-goog-api-client", "gl-go/1.26 gccl/1.58.0"))
+			ctx = metadata.NewIncomingContext(ctx, metadata.Pairs("user-agent", "cbt-go/v1.58.0 grpc-go/1.85.0"))
 		}
 		var got, want bigtablepb.ReadRowsResponse
 		w := newWholeRows(ctx, func(b mem.Buffer) error {

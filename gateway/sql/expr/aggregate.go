@@ -124,14 +124,15 @@ func (f *Fold) Add(e *Env) (int, error) {
 		f.seen[key] = true
 		grown = len(key) + 32
 	}
-	if err := f.f.add(v); err != nil {
-		return 0, err
-	}
 	switch f.f.(type) {
-	case *collect, *text, *bound, *first:
+	case *collect, *text:
 		grown += value.Size(v)
+	case *bound, *first: // which may keep v instead of another
+		grown -= value.Size(f.f.result())
+		err := f.f.add(v)
+		return grown + value.Size(f.f.result()), err
 	}
-	return grown, nil
+	return grown, f.f.add(v)
 }
 
 // Result returns the aggregate of the rows added.

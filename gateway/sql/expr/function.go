@@ -112,7 +112,14 @@ func (f *function) call(xs []Expr) (Expr, error) {
 			return nil, err
 		}
 	}
-	return &Call{Name: f.name, Args: args, T: f.result, Strict: true, F: f.f}, nil
+	run, err := precompiled(f.name, args)
+	if err != nil {
+		return nil, fmt.Errorf("function %s: %w", f.name, err)
+	}
+	if run == nil {
+		run = f.f
+	}
+	return &Call{Name: f.name, Args: args, T: f.result, Strict: true, F: run}, nil
 }
 
 // NewCall returns the function name, in upper case, of xs. An error of an

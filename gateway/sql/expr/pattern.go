@@ -119,11 +119,40 @@ func compile(v value.Value) (*regexp.Regexp, error) {
 	return re, nil
 }
 
-func regexpContains(a []value.Value) (value.Value, error) {
-	re, err := compile(a[1])
+// matching is a function of a regular expression and its arguments, the second
+// of which is the text of the former.
+type matching func(re *regexp.Regexp, args []value.Value) (value.Value, error)
+
+// byPattern compiles the second argument for each call.
+func byPattern(f matching) func([]value.Value) (value.Value, error) {
+	return func(a []value.Value) (value.Value, error) {
+		re, err := compile(a[1])
+		if err != nil {
+			return nil, err
+		}
+		return f(re, a)
+	}
+}
+
+// precompiled returns the function name for a pattern that is a literal, which
+// it compiles once; nil: it is not of that kind.
+func precompiled(name string, args []Expr) (func([]value.Value) (value.Value, error), error) {
+	f := map[string]matching{"REGEXP_CONTAINS": regexpContains, "REGEXP_EXTRACT": regexpExtract, "REGEXP_REPLACE": regexpReplace}[name]
+	if f == nil {
+		return nil, nil
+	}
+	c, ok := args[1].(*Const)
+	if !ok || c.V == nil {
+		return nil, nil
+	}
+	re, err := compile(c.V)
 	if err != nil {
 		return nil, err
 	}
+	return func(a []value.Value) (value.Value, error) { return f(re, a) }, nil
+}
+
+func regexpContains(re *regexp.Regexp, a []value.Value) (value.Value, error) {
 	if b, ok := a[0].([]byte); ok {
 		return re.Match(b), nil
 	}
@@ -131,11 +160,7 @@ func regexpContains(a []value.Value) (value.Value, error) {
 }
 
 // regexpExtract returns the part that matches, or its one group.
-func regexpExtract(a []value.Value) (value.Value, error) {
-	re, err := compile(a[1])
-	if err != nil {
-		return nil, err
-	}
+func regexpExtract(re *regexp.Regexp, a []value.Value) (value.Value, error) {
 	n := re.NumSubexp()
 	if n > 1 {
 		return nil, fmt.Errorf("regular expression has %d groups: %w", n, base.ErrInvalid)
@@ -154,11 +179,7 @@ func regexpExtract(a []value.Value) (value.Value, error) {
 }
 
 // regexpReplace replaces all matches; \1 to \9 in the replacement are groups.
-func regexpReplace(a []value.Value) (value.Value, error) {
-	re, err := compile(a[1])
-	if err != nil {
-		return nil, err
-	}
+func regexpReplace(re *regexp.Regexp, a []value.Value) (value.Value, error) {
 	src, isBytes := a[0].([]byte)
 	repl, _ := a[2].([]byte)
 	if !isBytes {

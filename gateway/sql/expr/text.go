@@ -165,9 +165,9 @@ var textFunctions = []function{
 	fn("ARRAY_TO_STRING", "[SS:S", func(a []value.Value) (value.Value, error) {
 		return joined(slices.DeleteFunc(slices.Clone(a[0].(value.List)), func(v value.Value) bool { return v == nil }), a[1].(string))
 	}),
-	fn("REGEXP_CONTAINS", "SS:b", regexpContains), fn("REGEXP_CONTAINS", "BB:b", regexpContains),
-	fn("REGEXP_EXTRACT", "SS:S", regexpExtract), fn("REGEXP_EXTRACT", "BB:B", regexpExtract),
-	fn("REGEXP_REPLACE", "SSS:S", regexpReplace), fn("REGEXP_REPLACE", "BBB:B", regexpReplace),
+	fn("REGEXP_CONTAINS", "SS:b", byPattern(regexpContains)), fn("REGEXP_CONTAINS", "BB:b", byPattern(regexpContains)),
+	fn("REGEXP_EXTRACT", "SS:S", byPattern(regexpExtract)), fn("REGEXP_EXTRACT", "BB:B", byPattern(regexpExtract)),
+	fn("REGEXP_REPLACE", "SSS:S", byPattern(regexpReplace)), fn("REGEXP_REPLACE", "BBB:B", byPattern(regexpReplace)),
 }
 
 func runeCount(a []value.Value) (value.Value, error) {

@@ -1,0 +1,19 @@
+// Package conformance runs the integration tests of Google's own Bigtable
+// client for Go against TabletDB. The tests come from the module cache, at the
+// version go.mod names; each runs in a process of its own against a fresh
+// `tabletd dev`. They are behind the build tag "conformance":
+//
+//	make conformance
+//
+// Environment variables:
+//
+//	CONFORMANCE_DIR    where the tests are built and logs are kept (default:
+//	                   the user's cache); a build that is there is used again
+//	CONFORMANCE_RUN    regular expression of the tests to run (default: all)
+//	CONFORMANCE_TABLE  where the table of results goes (default: results.txt
+//	                   in CONFORMANCE_DIR)
+//	TABLETD            the server to test (default: bin/tabletd)
+//
+// What cannot pass, and why, stands in the list of exemptions; a test that is
+// not in it and fails, fails the run.
+package conformance
