@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
+	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
 	"github.com/tabletdb/tabletdb/tabletserver/tablet"
 )
@@ -29,36 +32,58 @@ func (c *Control) Load(_ context.Context, r *controlpb.LoadRequest) (*controlpb.
 	if s.mu.closing || s.life.Err() != nil {
 		return nil, fmt.Errorf("server %v shuts down: %w", s.Incarnation(), base.ErrNotServing)
 	}
+	var places []meta.Place
 	for _, x := range r.Tablets {
 		id := base.TabletID(x.Tablet)
 		if t, ok := s.tablet(id); ok && t.Epoch() == base.Epoch(x.Tepoch) && t.State() != tablet.Stopped {
 			continue
 		}
-		s.workers.Go(func() { s.load(x) })
+		places = append(places, meta.Place{Table: base.TableID(x.Table), End: x.End, ID: id})
+	}
+	for some := range slices.Chunk(places, recordsAtOnce) {
+		s.workers.Go(func() { s.loadAll(some) })
 	}
 	return &controlpb.LoadResponse{}, nil
 }
 
-// load loads one tablet if its record says that it is this server's.
-func (s *Server) load(x *controlpb.TabletID) {
-	select {
-	case s.loading <- struct{}{}:
-		defer func() { <-s.loading }()
-	case <-s.life.Done():
+// recordsAtOnce is how many records are read at once.
+const recordsAtOnce = 256
+
+// loadAll loads the tablets whose records say that they are this server's.
+// Others were hints that came late; the master tells again what it must.
+func (s *Server) loadAll(places []meta.Place) {
+	records, err := s.meta.Records(s.life, places)
+	if err != nil {
+		if s.life.Err() == nil {
+			s.log.Warn("records of tablets to be loaded were not read", "tablets", len(places), "err", err)
+		}
 		return
 	}
-	rec, err := s.meta.Tablet(s.life, base.TableID(x.Table), x.End, base.TabletID(x.Tablet))
-	if err != nil || rec.Owner != s.Incarnation() {
-		if err != nil && !errors.Is(err, base.ErrNotFound) && s.life.Err() == nil {
-			s.log.Warn("record of a tablet to be loaded was not read", "tablet", x.Tablet, "err", err)
+	var wg sync.WaitGroup
+	for _, rec := range records {
+		if rec.Owner != s.Incarnation() {
+			continue
 		}
-		return // a hint that came late; the master tells again
+		select {
+		case s.loading <- struct{}{}:
+		case <-s.life.Done():
+			return
+		}
+		wg.Go(func() {
+			defer func() { <-s.loading }()
+			s.load(rec)
+		})
 	}
+	wg.Wait()
+}
+
+// load loads one tablet whose record was read a moment ago.
+func (s *Server) load(rec meta.Tablet) {
 	t := tablet.New(s.env, rec)
 	if old, ok := s.tablets.LoadOrStore(t.ID(), t); ok {
 		o := old.(*tablet.Tablet)
-		if o.Epoch() > t.Epoch() || o.Epoch() == t.Epoch() && o.State() != tablet.Stopped {
-			return // a record read before that one's
+		if o.Epoch() > t.Epoch() || o.Epoch() == t.Epoch() && (o.State() != tablet.Stopped || !o.Loaded()) {
+			return // a record read before that one's, or its load goes on; the master tells again
 		}
 		o.Abandon()
 		if !s.tablets.CompareAndSwap(t.ID(), old, t) {

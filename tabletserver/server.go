@@ -180,7 +180,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.env = &tablet.Env{
-		Store: s.cfg.Store, Meta: s.meta, Log: s.wal, Session: s.session,
+		Store: s.cfg.Store, Meta: s.meta, Commits: meta.NewGroup(s.life, s.meta), Log: s.wal, Session: s.session,
 		Files: tablet.NewFiles(s.cfg.Store, s.cache, self), Logs: tablet.NewLogs(s.cfg.Store, s.meta),
 		Budget: tablet.NewBudget(o.MemtableBytes), Rows: tablet.NewRowLocks(), Logger: s.log, Options: o.Tablet,
 		WantFlush: s.flushes.add, WantCompact: s.wantCompact,
@@ -330,14 +330,17 @@ func (s *Server) releaseAll(ctx context.Context) error {
 }
 
 // release gives one tablet up. One that still loads is left to the master,
-// which takes back what did not register.
+// which takes back what did not register; it stays in the list until its load
+// has ended, so that no second one begins beside it.
 func (s *Server) release(ctx context.Context, t *tablet.Tablet) error {
 	if t.State() == tablet.Loading {
 		t.Abandon()
 	} else if err := t.Release(ctx); err != nil {
 		return err
 	}
-	s.tablets.CompareAndDelete(t.ID(), t)
+	if t.Loaded() {
+		s.tablets.CompareAndDelete(t.ID(), t)
+	}
 	return nil
 }
 

@@ -147,6 +147,51 @@ func TestH15UnloadDuringLoad(t *testing.T) {
 	})
 }
 
+// TestH15SecondLoad: a load is abandoned while it registers, and the server is
+// told again to load the tablet before that is over. One of the two loads must
+// not give away what the other one serves.
+//
+// To break: in tabletserver's load, replace a stopped tablet whose Load has not
+// returned.
+func TestH15SecondLoad(t *testing.T) {
+	history(t, func(b *bubble) {
+		s := b.servers(2)
+		rec := b.Assign(b.ctx, b.table(), s[0])
+		registering, goOn := make(chan struct{}), make(chan struct{})
+		s[0].Lock.SetHook(func(x lockservice.Txn, _ int) (f lockmem.Fault) {
+			if writesTablet(x) {
+				s[0].Lock.SetHook(nil)
+				close(registering)
+				<-goOn
+			}
+			return f
+		})
+		b.Tell(b.ctx, rec, s[0])
+		<-registering
+		b.Must(s[0].Unload(b.ctx, rec))
+		b.Tell(b.ctx, rec, s[0])
+		b.pause(time.Second)
+		var acked []string
+		write := func(row string) {
+			if s[0].Set(b.ctx, b.Record(b.ctx, rec), row, "cf", "q", 1000, "v"+row) == nil {
+				acked = append(acked, row)
+			}
+		}
+		write("a")
+		close(goOn)
+		b.pause(time.Second)
+		write("b")
+		now := b.Record(b.ctx, rec)
+		if now.State == meta.Unassigned {
+			now = b.Serve(b.ctx, now, s[1])
+		} else {
+			s[0].Kill()
+			now = b.FailOver(b.ctx, now, s[1])
+		}
+		b.wantRows(s[1], now, acked...)
+	})
+}
+
 // TestH15OldHint: a server reads the record of a tablet it is told to load, and
 // by the time it acts on that the assignment was taken back and the server
 // serves the tablet at a later epoch.

@@ -18,6 +18,7 @@ import (
 type Env struct {
 	Store   objstore.Store // SSTables, manifests, other servers' logs
 	Meta    *meta.Store
+	Commits *meta.Group // commits the changes of records
 	Log     *commitlog.Log
 	Session lockservice.Session
 	Files   *Files

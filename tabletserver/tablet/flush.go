@@ -250,9 +250,9 @@ func (t *Tablet) commitChange(ctx context.Context, plan func(meta.Tablet) (meta.
 		if err != nil {
 			return err
 		}
-		done, err := t.env.Meta.Commit(ctx, c)
+		done, err := t.env.Commits.Commit(ctx, c)
 		if err == nil {
-			t.setRecord(done[0])
+			t.setRecord(done)
 			return nil
 		}
 		if !errors.Is(err, base.ErrAborted) {

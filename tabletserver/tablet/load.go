@@ -15,14 +15,20 @@ import (
 	"github.com/tabletdb/tabletdb/wal"
 )
 
+// Loaded reports whether Load has returned, with or without an error.
+func (t *Tablet) Loaded() bool { return t.loaded.Load() }
+
 // ErrLost: the tablet's record says that it is another's, or gone. It is no
 // fault of anybody's; the loader stops quietly.
 var ErrLost = errors.New("tablet was given to another server")
 
 // Load reads manifest and records of the tablet, registers it and begins to
 // serve. It waits until the logs it needs are sealed. After an error the tablet
-// is Stopped; ErrLost means that this is as it should be.
+// is Stopped; ErrLost means that this is as it should be. It is called once. No
+// two loads of one tablet at one epoch may run at a time: each would take the
+// registration of the other for its own.
 func (t *Tablet) Load(ctx context.Context) error {
+	defer t.loaded.Store(true)
 	if err := t.lockChange(ctx); err != nil {
 		return err
 	}
@@ -41,11 +47,9 @@ func (t *Tablet) Load(ctx context.Context) error {
 
 func (t *Tablet) load(ctx context.Context) error {
 	began := time.Now()
-	rec, err := t.reread(ctx)
-	if err != nil {
-		return err
-	}
+	rec := t.record // read a moment ago; registration compares its revision
 	m := &manifest.Manifest{Tablet: t.id, Epoch: rec.Epoch}
+	var err error
 	if !rec.Manifest.IsZero() {
 		if m, err = manifest.Read(ctx, t.env.Store, rec.Manifest); err != nil {
 			return t.lostOr(ctx, err)
@@ -217,9 +221,9 @@ func (t *Tablet) register(ctx context.Context, needed []bool) error {
 	t.mu.Unlock()
 	for {
 		from := t.env.Log.NextPosition()
-		done, err := t.env.Meta.Commit(ctx, meta.Register(t.record, from, needed, time.Now()))
+		done, err := t.env.Commits.Commit(ctx, meta.Register(t.record, from, needed, time.Now()))
 		if err == nil {
-			t.setRecord(done[0])
+			t.setRecord(done)
 			return t.serve(ctx)
 		}
 		if !errors.Is(err, base.ErrAborted) {
@@ -231,8 +235,8 @@ func (t *Tablet) register(ctx context.Context, needed []bool) error {
 		if err != nil {
 			return err
 		}
-		if rec.State == meta.Serving { // an earlier attempt of ours
-			return t.serve(ctx)
+		if rec.State == meta.Serving {
+			return fmt.Errorf("%w: tablet %d was registered by another load of this server", base.ErrUnavailable, t.id)
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):

@@ -43,6 +43,7 @@ type Tablet struct {
 
 	state   atomic.Int32
 	stopped chan struct{} // closed when the state is Stopped
+	loaded  atomic.Bool   // Load has returned
 	view    atomic.Pointer[view]
 	applied atomic.Uint64 // last sequence in the memtable
 	acked   atomic.Uint64 // last sequence that the log acknowledged
