@@ -126,6 +126,41 @@ func (s *Store) Tablet(ctx context.Context, table base.TableID, end []byte, id b
 	return t, nil
 }
 
+// Place is where the record of a tablet stands.
+type Place struct {
+	Table base.TableID
+	End   []byte
+	ID    base.TabletID
+}
+
+// Records reads the records of tablets in one view, linearizably. Those that
+// are gone are left out.
+func (s *Store) Records(ctx context.Context, places []Place) ([]Tablet, error) {
+	ranges := make([][2]string, len(places))
+	for i, p := range places {
+		key := TabletKey(p.Table, p.End)
+		ranges[i] = [2]string{key, key + "\x00"}
+	}
+	kvs, _, err := s.ls.ListRanges(ctx, ranges, lockservice.ReadOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("read records of %d tablets: %w", len(places), err)
+	}
+	var tablets []Tablet
+	for i, p := range places {
+		if len(kvs[i]) == 0 {
+			continue
+		}
+		t, err := DecodeTablet(kvs[i][0])
+		if err != nil {
+			return nil, err
+		}
+		if t.ID == p.ID {
+			tablets = append(tablets, t)
+		}
+	}
+	return tablets, nil
+}
+
 // Commit applies changes, all or none, and returns the new records. It keeps
 // trying until the outcome is decided or ctx ends (base.ErrUndecided: nothing
 // may be concluded, and files named by the changes stay in flight, R4).

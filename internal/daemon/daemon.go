@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -68,6 +67,11 @@ func oneLine(err error) string {
 	}
 	return strings.ReplaceAll(strings.Join(lines, "; "), "?; ", "? ")
 }
+
+// heartbeat of the lock service between processes: longer than the default, for
+// on a busy machine a leader may not get a word in for half a second, and each
+// election starts every lease anew.
+const heartbeat = 750 * time.Millisecond
 
 // process is what a role runs in.
 type process struct {
@@ -135,7 +139,10 @@ func configCommand(out io.Writer) *cobra.Command {
 // run runs a role until ctx ends.
 func (p *process) run(ctx context.Context, role func(context.Context, *process) error) error {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400) // the heap is small beside what the API's messages churn
+		tuned := make(chan struct{})
+		life, stop := context.WithCancel(ctx)
+		defer func() { stop(); <-tuned }()
+		go func() { defer close(tuned); tuneGC(life) }()
 	}
 	status, err := openStatus(p.cfg.Status, p.registry, p.log)
 	if err != nil {
@@ -205,7 +212,7 @@ func runLockService(ctx context.Context, p *process) error {
 	if c.ID == "" {
 		c.ID = c.Listen
 	}
-	o := lockserver.Options{Join: c.Join, DefaultTTL: cluster.SessionTTL}
+	o := lockserver.Options{Join: c.Join, DefaultTTL: cluster.SessionTTL, Heartbeat: heartbeat}
 	for _, m := range c.Bootstrap {
 		id, addr, ok := strings.Cut(m, "=")
 		if !ok {

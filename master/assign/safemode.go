@@ -10,7 +10,8 @@ import (
 type SafeModeOptions struct {
 	// Fraction of the servers that must be exceeded; default 0.5.
 	Fraction float64
-	// AtLeast is how many servers must have vanished; default 2.
+	// AtLeast is how many servers must have vanished; default 3: a
+	// cluster of three that loses two goes on with one.
 	AtLeast int
 	// Window in which they vanish; default 15 s: a lease and some.
 	Window time.Duration
@@ -25,7 +26,7 @@ func (o *SafeModeOptions) EnsureDefaults() {
 		o.Fraction = 0.5
 	}
 	if o.AtLeast == 0 {
-		o.AtLeast = 2
+		o.AtLeast = 3
 	}
 	if o.Window == 0 {
 		o.Window = 15 * time.Second

@@ -36,13 +36,26 @@ func (c *client) OpenSession(ctx context.Context, name string, ttl time.Duration
 // Get implements lockservice.Client.
 func (c *client) Get(ctx context.Context, key string, o lockservice.ReadOptions) (lockservice.KV, bool, lockservice.Revision, error) {
 	kv, ok, rev, err := c.Client.Get(ctx, key, o)
+	c.wasRead(key)
+	return kv, ok, rev, err
+}
+
+// ListRanges implements lockservice.Client.
+func (c *client) ListRanges(ctx context.Context, ranges [][2]string, o lockservice.ReadOptions) ([][]lockservice.KV, lockservice.Revision, error) {
+	kvs, rev, err := c.Client.ListRanges(ctx, ranges, o)
+	for _, r := range ranges {
+		c.wasRead(r[0])
+	}
+	return kvs, rev, err
+}
+
+func (c *client) wasRead(key string) {
 	c.mu.Lock()
 	f := c.afterGet
 	c.mu.Unlock()
 	if f != nil {
 		f(key)
 	}
-	return kv, ok, rev, err
 }
 
 // Watch implements lockservice.Client.
