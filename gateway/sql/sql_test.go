@@ -286,6 +286,31 @@ func TestQueries(t *testing.T) {
 			`[1 2 3] | [2 1] | 6 | "a-b" | true | true`}},
 		{"SELECT ARRAY<STRUCT<a INT64, b STRING>>[(1, 'x'), (2, 'y')], STRUCT<FLOAT64>(1)", []string{`[(a:1 b:"x") (a:2 b:"y")] | (1f)`}},
 
+		{"SELECT POW(2, 10), SQRT(16), ROUND(2.345, 2), FLOOR(-1.5), SIGN(-3), IS_NAN(CAST('nan' AS FLOAT64)), 1e308 / 2, IEEE_DIVIDE(1, 0), BIT_COUNT(7)", []string{
+			`1024f | 4f | 2.35f | -2f | -1 | true | 5e+307f | +Inff | 3`}},
+		{"SELECT DOT_PRODUCT([1.0, 2.0], [3.0, 4.0]), EUCLIDEAN_DISTANCE([0.0, 3.0], [4.0, 0.0]), COSINE_DISTANCE([1, 0], [0, 1]), TO_VECTOR32(b'\\x3f\\x80\\x00\\x00'), TO_FLOAT32(b'\\x3f\\x80\\x00\\x00')", []string{
+			`11f | 5f | 1f | [1f] | 1f`}},
+		{"SELECT INITCAP('hello wORLD'), REGEXP_REPLACE('a1b22', '([0-9]+)', '<\\\\1>'), REGEXP_REPLACE(b'$x', 'x', '$'), LTRIM('xxaxx', 'x'), RTRIM(b'abb', b'b'), REPEAT('ab', 3), RPAD('7', 3), TO_CODE_POINTS('aé'), CODE_POINTS_TO_STRING([97, 233])", []string{
+			`"Hello World" | "a<1>b<22>" | b"$$" | "axx" | b"a" | "ababab" | "7  " | [97 233] | "aé"`}},
+		{"SELECT EXTRACT(DAYOFWEEK FROM DATE '2024-03-01'), EXTRACT(HOUR FROM TIMESTAMP '2024-03-01 07:00:00+02'), EXTRACT(DATE FROM TIMESTAMP_MICROS(-1)), DATE_TRUNC(DATE '2024-05-06', QUARTER), DATE_TRUNC(DATE '2024-05-06', WEEK), TIMESTAMP_DIFF(TIMESTAMP_SECONDS(90), TIMESTAMP_SECONDS(0), MINUTE), DATE_DIFF(DATE '2024-01-01', DATE '2023-12-31', YEAR), DATE_SUB(DATE '2024-03-31', INTERVAL 1 MONTH)", []string{
+			`6 | 5 | 1969-12-31 | 2024-4-1 | 2024-5-5 | 1 | 1 | 2024-2-29`}},
+		{"SELECT BIT_AND(n), BIT_OR(n), BIT_XOR(n) FROM people", []string{`!unknown column`}},
+		{"SELECT BIT_AND(LENGTH(_key)), BIT_OR(LENGTH(_key)), BIT_XOR(LENGTH(_key)), LOGICAL_OR(_key > 'z'), SUM(1.5), AVG(LENGTH(_key)), STRING_AGG(CAST(address['state'] AS STRING), ';') FROM people", []string{
+			`4 | 6 | 2 | false | 6f | 5.5f | "CA;AZ;CA"`}},
+		{"SELECT TRUE IS NOT FALSE, NULL IS TRUE, NOT NULL, 'b' BETWEEN 'a' AND 'c', 5 NOT BETWEEN 1 AND 3, DATE '2024-01-01' < '2024-01-02', (1, 'a') = (1, 'a'), (1, NULL) = (1, 2), (1, NULL) = (2, NULL)", []string{
+			`true | false | NULL | true | true | true | true | NULL | false`}},
+		{"SELECT _key FROM people WHERE _key > '" + strings.Repeat("s", 4096) + "'", nil},
+		{"SELECT _key FROM people WHERE _key < '" + strings.Repeat("s", 5000) + "' AND _key != '" + strings.Repeat("s", 5000) + "' LIMIT 1", []string{`b"row-01"`}},
+		{"SELECT _key FROM people WHERE _key = '" + strings.Repeat("s", 5000) + "' OR STARTS_WITH(_key, '" + strings.Repeat("s", 5000) + "')", nil},
+		{"SELECT _key FROM people WHERE " + strings.Repeat("_key = 'x' OR ", 3000) + "_key = 'row-01'", []string{`b"row-01"`}},
+		{"SELECT _KEY, People.Address['city'] FROM people WHERE ADDRESS['city'] IS NOT NULL LIMIT 1", []string{"#_key,", `b"row-01" | b"San Francisco"`}},
+		{"SELECT _key FROM people ORDER BY LENGTH(address['city']) DESC, _key DESC LIMIT 3 OFFSET 1", []string{`b"row-02"`, `b"sow\xff"`, `b"row-03"`}},
+		{"(SELECT 1) LIMIT 1", []string{`1`}}, {"SELECT 1;", []string{`1`}}, {"SELECT 1 AS a, 2 AS a -- twice", []string{"#a,a", `1 | 2`}},
+		{"SELECT REGEXP_CONTAINS(_key, '(') FROM people", []string{"!regular expression"}}, {"SELECT 'a' LIKE 'a\\\\'", []string{"!single"}},
+		{"SELECT MIN(MAX(_key)) FROM people", []string{"!within an aggregate"}}, {"SELECT FORMAT_DATE('%Q', DATE '2024-01-01')", []string{"!%Q is not supported"}},
+		{"SELECT 1 FROM people WITH OFFSET", []string{"!syntax error"}}, {"SELECT * FROM UNNEST([1])", []string{"!UNNEST in FROM is not supported"}},
+		{"FROM people |> WHERE TRUE", []string{"!not supported"}}, {"SELECT 1 FROM people TABLESAMPLE RESERVOIR (1 ROWS)", []string{"!not supported"}},
+
 		{"SELEC 1", []string{"!syntax error"}}, {"SELECT 1 +", []string{"![at 1:11]"}}, {"SELECT (", []string{"!syntax error"}}, {"", []string{"!syntax error"}},
 		{"SELECT 1; SELECT 2", []string{"!syntax error"}},
 		{"SELECT x FROM people", []string{`!unknown column or family "x" of table "people": invalid argument [at 1:8]`}},

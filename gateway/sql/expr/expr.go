@@ -286,30 +286,29 @@ func Cast(x Expr, to value.Type, safe bool) (Expr, error) {
 	return &Convert{X: x, To: to, Safe: safe}, nil
 }
 
-// Unify coerces all of xs to one type, which it returns.
+// Unify coerces all of xs to one type, which it returns: literals adapt to the
+// others, and strings among them to other literals.
 func Unify(xs []Expr) ([]Expr, value.Type, error) {
-	t, rest := value.Of(value.Unknown), value.Of(value.Unknown)
-	for _, x := range xs { // literals adapt to the others
-		if isLiteral(x) {
-			continue
+	pass := func(x Expr) int {
+		switch {
+		case !isLiteral(x):
+			return 0
+		case x.Type().Kind != value.String:
+			return 1
 		}
-		var ok bool
-		if t, ok = value.Supertype(t, x.Type()); !ok {
-			return nil, t, fmt.Errorf("no common type for %s: %w", typeList(xs), base.ErrInvalid)
-		}
+		return 2
 	}
-	for _, x := range xs {
-		if !isLiteral(x) || t.Kind != value.Unknown && value.CanCoerceLiteral(x.Type(), t) {
-			continue
+	t := value.Of(value.Unknown)
+	for n := range 3 {
+		for _, x := range xs {
+			if pass(x) != n || n > 0 && t.Kind != value.Unknown && value.CanCoerceLiteral(x.Type(), t) {
+				continue
+			}
+			var ok bool
+			if t, ok = value.Supertype(t, x.Type()); !ok {
+				return nil, t, fmt.Errorf("no common type for %s: %w", typeList(xs), base.ErrInvalid)
+			}
 		}
-		var ok bool
-		if rest, ok = value.Supertype(rest, x.Type()); !ok {
-			return nil, t, fmt.Errorf("no common type for %s: %w", typeList(xs), base.ErrInvalid)
-		}
-	}
-	t, ok := value.Supertype(t, rest)
-	if !ok {
-		return nil, t, fmt.Errorf("no common type for %s: %w", typeList(xs), base.ErrInvalid)
 	}
 	out := make([]Expr, len(xs))
 	for i, x := range xs {

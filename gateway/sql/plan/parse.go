@@ -34,7 +34,7 @@ type Statement struct {
 
 // Parse parses the text of a query.
 func Parse(sql string) (s *Statement, err error) {
-	if err := checkText(sql); err != nil {
+	if sql, err = checkText(sql); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -58,28 +58,32 @@ func Parse(sql string) (s *Statement, err error) {
 	return s, s.query(q.Query)
 }
 
-// checkText refuses what is too much for the parser.
-func checkText(sql string) error {
+// checkText refuses what is too much for the parser, and returns the rest of
+// sql without a semicolon at its end.
+func checkText(sql string) (string, error) {
 	if len(sql) > MaxQuery {
-		return fmt.Errorf("query has %d bytes, at most %d: %w", len(sql), MaxQuery, base.ErrInvalid)
+		return "", fmt.Errorf("query has %d bytes, at most %d: %w", len(sql), MaxQuery, base.ErrInvalid)
 	}
 	lex := &memefish.Lexer{File: &token.File{Buffer: sql}}
 	depth, run, types := 0, 0, 0
 	for n := 0; ; n++ {
-		prev := lex.Token.Kind
+		prev, pos := lex.Token.Kind, lex.Token.Pos
 		if err := lex.NextToken(); err != nil {
-			return syntaxError(err)
+			return "", syntaxError(err)
 		}
 		switch lex.Token.Kind {
 		case token.TokenEOF:
-			return nil
+			if prev == ";" {
+				return sql[:pos], nil
+			}
+			return sql, nil
 		case "(", "[", "{", "CASE":
 			depth++
 		case ")", "]", "}", "END":
-			depth--
+			depth = max(depth-1, 0)
 		case "<", "<>":
 			if prev == "ARRAY" || prev == "STRUCT" {
-				types++
+				types++ // which are not seen to end
 			}
 		}
 		switch lex.Token.Kind {
@@ -88,11 +92,11 @@ func checkText(sql string) error {
 		default:
 			run = 0
 		}
-		if depth+run+types > maxNested {
-			return at(sql, lex.Token.Pos, fmt.Errorf("query is nested more than %d deep: %w", maxNested, base.ErrInvalid))
+		if depth+run+types/10 > maxNested {
+			return "", at(sql, lex.Token.Pos, fmt.Errorf("query is nested more than %d deep: %w", maxNested, base.ErrInvalid))
 		}
 		if n > maxTokens {
-			return fmt.Errorf("query has more than %d tokens: %w", maxTokens, base.ErrInvalid)
+			return "", fmt.Errorf("query has more than %d tokens: %w", maxTokens, base.ErrInvalid)
 		}
 	}
 }
@@ -104,9 +108,7 @@ func (s *Statement) query(q ast.QueryExpr) error {
 		s.sel = q
 		return s.selected()
 	case *ast.SubQuery:
-		if s.order == nil && s.limit == nil {
-			return s.query(q.Query)
-		}
+		return s.query(q.Query)
 	case *ast.Query:
 		switch {
 		case q.With != nil:
