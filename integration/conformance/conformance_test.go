@@ -206,7 +206,7 @@ func runOne(t *testing.T, dir, bin, name string) result {
 	began := time.Now()
 	err = cmd.Run()
 	r.took = time.Since(began)
-	out := o.Bytes()
+	out := o.buf.Bytes()
 	if werr := os.WriteFile(logFile(dir, name), out, 0o644); werr != nil {
 		t.Fatal(werr)
 	}
@@ -227,7 +227,7 @@ func runOne(t *testing.T, dir, bin, name string) result {
 
 // output collects what a test prints and calls done when its verdict is there.
 type output struct {
-	bytes.Buffer
+	buf   bytes.Buffer // not embedded: its ReadFrom would go around Write
 	done  func()
 	ended bool
 }
@@ -235,8 +235,8 @@ type output struct {
 var verdict = regexp.MustCompile(`(?m)^(PASS|FAIL)$`)
 
 func (o *output) Write(b []byte) (int, error) {
-	n, err := o.Buffer.Write(b)
-	if !o.ended && verdict.Match(o.Bytes()[max(0, o.Len()-n-8):]) {
+	n, err := o.buf.Write(b)
+	if !o.ended && verdict.Match(o.buf.Bytes()[max(0, o.buf.Len()-n-8):]) {
 		o.ended = true
 		o.done()
 	}

@@ -106,7 +106,7 @@ func account(t *testing.T, dir string) string {
 	b, err := json.Marshal(map[string]string{
 		"type": "service_account", "project_id": project, "private_key_id": "1", "client_id": "1", "client_email": "it@proj.example",
 		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
-		"token_uri": tokens.URL, "universe_domain": "googleapis.com",
+		"token_uri":   tokens.URL, "universe_domain": "googleapis.com",
 	})
 	if err != nil {
 		t.Fatal(err)
