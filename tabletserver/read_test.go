@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 
 	"cloud.google.com/go/bigtable/apiv2/bigtablepb"
@@ -351,6 +352,42 @@ func TestTimeFilterAndVersions(t *testing.T) {
 	})
 }
 
+// missAt makes the n-th call of a server's store find nothing.
+func missAt(s *tabletservertest.Server, n int) {
+	var calls atomic.Int64
+	s.Store.Before(func(context.Context, tabletservertest.Call) error {
+		if calls.Add(1) == int64(n) {
+			return objstore.ErrNotFound
+		}
+		return nil
+	})
+}
+
+// TestMissingFileOfIncrement: what reads before it writes takes the view again
+// as a read does.
+func TestMissingFileOfIncrement(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *tabletservertest.Fixture) {
+		ctx := t.Context()
+		f.Options.CacheBytes = -1
+		s := f.Open(ctx)
+		tb := f.Serve(ctx, f.Tablets(ctx, f.CreateTable(ctx))[0], s)
+		_, err := s.Increment(ctx, tb, "r", "cf", "n", 1)
+		f.Must(err)
+		f.Must(s.Flush(ctx, tb))
+		missAt(s, 1)
+		n, err := s.Increment(ctx, tb, "r", "cf", "n", 1)
+		f.Must(err)
+		if n != 2 {
+			t.Errorf("counter %d, want 2", n)
+		}
+		f.Must(s.Flush(ctx, tb))
+		s.Store.Before(func(context.Context, tabletservertest.Call) error { return objstore.ErrNotFound })
+		if _, err = s.Increment(ctx, tb, "r", "cf", "n", 1); !errors.Is(err, base.ErrCorrupt) {
+			t.Errorf("increment of a row whose file is gone: %v, want corruption", err)
+		}
+	})
+}
+
 // TestMissingFileEndsRead: a file of the view is gone. The read fails, and does
 // not pass over the row that it would have had to look for there.
 func TestMissingFileEndsRead(t *testing.T) {
@@ -376,13 +413,7 @@ func TestMissingFileEndsRead(t *testing.T) {
 		filter := &bigtablepb.RowFilter{Filter: &bigtablepb.RowFilter_ValueRegexFilter{ValueRegexFilter: []byte("y")}}
 		for fail := 1; fail < 40; fail++ {
 			for _, reversed := range []bool{false, true} {
-				n := 0
-				s.Store.Before(func(_ context.Context, c tabletservertest.Call) error {
-					if n++; n == fail {
-						return objstore.ErrNotFound // once: the view is taken again
-					}
-					return nil
-				})
+				missAt(s, fail)
 				rows, err := s.Read(ctx, tb, &bigtablepb.ReadRowsRequest{Reversed: reversed, Filter: filter})
 				s.Store.Before(nil)
 				if reversed {

@@ -13,6 +13,7 @@ import (
 	"github.com/tabletdb/tabletdb/internal/mutation"
 	"github.com/tabletdb/tabletdb/internal/rowfilter"
 	"github.com/tabletdb/tabletdb/internal/rowset"
+	"github.com/tabletdb/tabletdb/objstore"
 	"github.com/tabletdb/tabletdb/tabletserver/cells"
 	"github.com/tabletdb/tabletdb/tabletserver/commitlog"
 	"github.com/tabletdb/tabletdb/tabletserver/schema"
@@ -125,8 +126,24 @@ func (t *Tablet) matches(ctx context.Context, row []byte, predicate *rowfilter.P
 }
 
 // pendingRow calls f with a reader on the row, if it has any entry, as of all
-// that was appended. The caller holds the row's lock.
+// that was appended; f may be called twice. The caller holds the row's lock.
 func (t *Tablet) pendingRow(ctx context.Context, row []byte, r Read, sch *schema.Schema, f func(*cells.Reader) error) (base.Seq, error) {
+	for reloaded := false; ; reloaded = true {
+		seq, err := t.pendingRowOnce(ctx, row, r, sch, f)
+		switch {
+		case !errors.Is(err, objstore.ErrNotFound):
+			return seq, err
+		case reloaded:
+			return 0, fmt.Errorf("%w: %w", base.ErrCorrupt, err)
+		}
+		// The view is older than the garbage collection (R12).
+		if err := t.checkOwner(ctx); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (t *Tablet) pendingRowOnce(ctx context.Context, row []byte, r Read, sch *schema.Schema, f func(*cells.Reader) error) (base.Seq, error) {
 	v, seq, err := t.acquireView(true)
 	if err != nil {
 		return 0, err
