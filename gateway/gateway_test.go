@@ -41,6 +41,7 @@ type fixture struct {
 	tables  adminpb.BigtableTableAdminClient
 	inst    adminpb.BigtableInstanceAdminClient
 	ops     longrunningpb.OperationsClient
+	closers []func() error
 }
 
 func inBubble(t *testing.T, f func(context.Context, *fixture)) {
@@ -69,6 +70,9 @@ func inBubble(t *testing.T, f func(context.Context, *fixture)) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		f(ctx, x)
+		for _, c := range x.closers {
+			c()
+		}
 	})
 }
 
@@ -228,7 +232,7 @@ func TestErrors(t *testing.T) {
 				return err
 			}},
 			{"a call we do not have", codes.Unimplemented, func() error {
-				_, err := x.data.PrepareQuery(ctx, &bigtablepb.PrepareQueryRequest{})
+				_, err := x.data.GetClientConfiguration(ctx, &bigtablepb.GetClientConfigurationRequest{})
 				return err
 			}},
 			{"a stream we do not have", codes.Unimplemented, func() error {
