@@ -27,8 +27,22 @@ type Cache struct {
 		revision lockservice.Revision // complete up to it
 		advanced chan struct{}        // closed when revision rises
 	}
+	life context.Context
 	stop context.CancelFunc
 	done chan struct{}
+
+	// fresh joins those who want a read that begins after they asked.
+	fresh struct {
+		sync.Mutex
+		running bool
+		next    *reading // what the next read will answer; nil: nobody waits
+	}
+}
+
+// reading is one read of all schemas, for all who wait for it.
+type reading struct {
+	done chan struct{}
+	err  error
 }
 
 // Open reads all schemas and begins to follow their changes.
@@ -38,9 +52,8 @@ func Open(ctx context.Context, store *meta.Store, log *slog.Logger) (*Cache, err
 	if err := c.readAll(ctx); err != nil {
 		return nil, err
 	}
-	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	c.stop = stop
-	go c.follow(life)
+	c.life, c.stop = context.WithCancel(context.WithoutCancel(ctx))
+	go c.follow(c.life)
 	return c, nil
 }
 
@@ -68,6 +81,44 @@ func (c *Cache) Refresh(ctx context.Context, id base.TableID) (*Schema, error) {
 		return nil, err
 	}
 	return c.put(t)
+}
+
+// Fresh returns after a linearizable read of all schemas that began after the
+// call. Calls that come while one is under way share the next.
+func (c *Cache) Fresh(ctx context.Context) error {
+	c.fresh.Lock()
+	r := c.fresh.next
+	if r == nil {
+		r = &reading{done: make(chan struct{})}
+		c.fresh.next = r
+	}
+	if !c.fresh.running {
+		c.fresh.running = true
+		go c.readFresh()
+	}
+	c.fresh.Unlock()
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// readFresh reads for as long as somebody waits.
+func (c *Cache) readFresh() {
+	for {
+		c.fresh.Lock()
+		r := c.fresh.next
+		c.fresh.next = nil
+		c.fresh.running = r != nil
+		c.fresh.Unlock()
+		if r == nil {
+			return
+		}
+		r.err = c.readAll(c.life)
+		close(r.done)
+	}
 }
 
 // Await returns once the cache is complete up to rev.

@@ -99,10 +99,10 @@ func (t *Tablet) load(ctx context.Context) error {
 // of earlier owners name: what no schema knows counts as dropped, and goes at
 // the next flush or compaction. It is called after the logs were sealed.
 func (t *Tablet) freshSchema(ctx context.Context) error {
-	if _, err := t.env.Schemas.Refresh(ctx, t.table); err != nil && !errors.Is(err, base.ErrNotFound) {
-		return err
+	if t.record.Manifest.IsZero() && len(t.record.Logs) == 0 {
+		return nil // nobody has written to it
 	}
-	return nil // not found: the table was deleted, the tablet goes soon
+	return t.env.Schemas.Fresh(ctx)
 }
 
 // reread reads the record; ErrLost where it is not this tablet at this epoch
@@ -236,7 +236,9 @@ func (t *Tablet) register(ctx context.Context, needed []bool) error {
 			return err
 		}
 		if rec.State == meta.Serving {
-			return fmt.Errorf("%w: tablet %d was registered by another load of this server", base.ErrUnavailable, t.id)
+			// An attempt of this load's, or of one that has returned and never
+			// served: nothing was appended for it.
+			return t.serve(ctx)
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
