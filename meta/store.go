@@ -165,7 +165,9 @@ func (s *Store) Records(ctx context.Context, places []Place) ([]Tablet, error) {
 // trying until the outcome is decided or ctx ends (base.ErrUndecided: nothing
 // may be concluded, and files named by the changes stay in flight, R4).
 // base.ErrAborted: a condition did not hold; the records are as others left
-// them.
+// them. Where the reply was lost and a record has been changed again by the
+// time that is found out, it is returned with Revision 0: whoever changes it
+// next finds that it must be read.
 func (s *Store) Commit(ctx context.Context, changes ...Change) ([]Tablet, error) {
 	x, err := txn(changes)
 	if err != nil {
@@ -182,7 +184,7 @@ func (s *Store) Commit(ctx context.Context, changes ...Change) ([]Tablet, error)
 			tablets[i].Revision = res.Revision
 		}
 		if res.Results == nil { // recognised as applied before: at an older revision
-			return s.reread(ctx, changes)
+			return s.applied(ctx, changes)
 		}
 		return tablets, nil
 	}
@@ -190,6 +192,25 @@ func (s *Store) Commit(ctx context.Context, changes ...Change) ([]Tablet, error)
 		return s.reread(ctx, changes)
 	}
 	return nil, fmt.Errorf("commit %s: %w", describe(changes), base.ErrAborted)
+}
+
+// applied returns the records of changes that were applied, all of them, a
+// while ago.
+func (s *Store) applied(ctx context.Context, changes []Change) ([]Tablet, error) {
+	tablets := make([]Tablet, len(changes))
+	for i, c := range changes {
+		one, err := s.reread(ctx, changes[i:i+1])
+		switch {
+		case err == nil:
+			tablets[i] = one[0]
+		case errors.Is(err, base.ErrAborted): // changed again
+			tablets[i] = c.New
+			tablets[i].Revision = 0
+		default:
+			return nil, err
+		}
+	}
+	return tablets, nil
 }
 
 // reread decides a retried transaction by what the records hold now: its own
