@@ -355,6 +355,9 @@ func (w *world) read(s *tabletservertest.Server, tb meta.Tablet, row string, pat
 	p := w.model.past(row)
 	var got rowRead
 	err := s.Scan(ctx, tb, &bigtablepb.ReadRowsRequest{Rows: &bigtablepb.RowSet{RowKeys: [][]byte{[]byte(row)}}}, got.add)
+	if errors.Is(err, base.ErrCorrupt) { // also a zombie has what its views need pinned
+		w.fail("read from %v at epoch %d: %v", s.Incarnation(), tb.Epoch, err)
+	}
 	if err != nil || w.isDeaf(s) { // perhaps it became deaf meanwhile
 		return false
 	}
