@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"cloud.google.com/go/bigtable/admin/apiv2/adminpb"
+	"cloud.google.com/go/bigtable/apiv2/bigtablepb"
 	"cloud.google.com/go/iam/apiv1/iampb"
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/grpc/codes"
@@ -196,5 +197,42 @@ func TestPoliciesGoWithTables(t *testing.T) {
 		}
 		_, err = x.tables.GetAuthorizedView(ctx, &adminpb.GetAuthorizedViewRequest{Name: table + "/authorizedViews/v"})
 		x.code("view", err, codes.NotFound)
+	})
+}
+
+// TestAppProfiles: a profile forbids what it does not allow; one that nobody
+// created forbids nothing unless the gateway is strict.
+func TestAppProfiles(t *testing.T) {
+	inBubble(t, func(ctx context.Context, x *fixture) {
+		table := x.create(ctx, "t")
+		cluster := &adminpb.AppProfile_SingleClusterRouting_{SingleClusterRouting: &adminpb.AppProfile_SingleClusterRouting{ClusterId: "main-c1"}}
+		boost := adminpb.AppProfile_DataBoostIsolationReadOnly_HOST_PAYS
+		for id, p := range map[string]*adminpb.AppProfile{
+			"plain": {RoutingPolicy: cluster},
+			"boost": {RoutingPolicy: cluster, Isolation: &adminpb.AppProfile_DataBoostIsolationReadOnly_{DataBoostIsolationReadOnly: &adminpb.AppProfile_DataBoostIsolationReadOnly{ComputeBillingOwner: &boost}}},
+		} {
+			_, err := x.inst.CreateAppProfile(ctx, &adminpb.CreateAppProfileRequest{Parent: parent, AppProfileId: id, AppProfile: p})
+			x.code("create "+id, err, codes.OK)
+		}
+		for _, c := range []struct {
+			profile             string
+			read, write, modify codes.Code
+		}{
+			{"", codes.OK, codes.OK, codes.OK},
+			{"default", codes.OK, codes.OK, codes.OK},
+			{"unknown", codes.OK, codes.OK, codes.OK},
+			{"plain", codes.OK, codes.OK, codes.FailedPrecondition},
+			{"boost", codes.OK, codes.FailedPrecondition, codes.FailedPrecondition},
+		} {
+			_, err := x.read(ctx, &bigtablepb.ReadRowsRequest{TableName: table, AppProfileId: c.profile})
+			x.code("read with "+c.profile, err, c.read)
+			_, err = x.data.MutateRow(ctx, &bigtablepb.MutateRowRequest{TableName: table, RowKey: []byte("r"), Mutations: set("v"), AppProfileId: c.profile})
+			x.code("write with "+c.profile, err, c.write)
+			_, err = all(x.data.MutateRows(ctx, &bigtablepb.MutateRowsRequest{TableName: table, AppProfileId: c.profile, Entries: []*bigtablepb.MutateRowsRequest_Entry{{RowKey: []byte("r"), Mutations: set("v")}}}))
+			x.code("bulk write with "+c.profile, err, c.write)
+			_, err = x.data.ReadModifyWriteRow(ctx, &bigtablepb.ReadModifyWriteRowRequest{TableName: table, RowKey: []byte("r"), AppProfileId: c.profile, Rules: []*bigtablepb.ReadModifyWriteRule{{
+				FamilyName: "f", ColumnQualifier: []byte("n"), Rule: &bigtablepb.ReadModifyWriteRule_AppendValue{AppendValue: []byte("x")}}}})
+			x.code("modify with "+c.profile, err, c.modify)
+		}
 	})
 }

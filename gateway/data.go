@@ -24,6 +24,16 @@ type data struct {
 	router  *router.Router
 	catalog *catalog
 	views   *views
+
+	profiles *profiles
+}
+
+// of returns what a request names that begins with its instance.
+func of(r *router.Request) []byte {
+	if len(r.AuthorizedView) > 0 {
+		return r.AuthorizedView
+	}
+	return r.Table
 }
 
 // target returns the table of a request that names no authorized view.
@@ -45,6 +55,9 @@ func (d *data) target(ctx context.Context, r *router.Request) ([]byte, error) {
 func (d *data) RawReadRows(ctx context.Context, req []byte, send func(mem.Buffer) error) error {
 	r, err := router.ParseReadRows(req)
 	if err != nil {
+		return err
+	}
+	if err := d.profiles.check(ctx, of(&r), r.AppProfile, reads); err != nil {
 		return err
 	}
 	if len(r.AuthorizedView) > 0 {
@@ -90,6 +103,9 @@ func (d *data) RawMutateRow(ctx context.Context, req []byte) error {
 	if err != nil {
 		return err
 	}
+	if err := d.profiles.check(ctx, of(&r), r.AppProfile, writes); err != nil {
+		return err
+	}
 	if len(r.AuthorizedView) > 0 {
 		return d.viewMutateRow(ctx, r.AuthorizedView, req)
 	}
@@ -104,6 +120,9 @@ func (d *data) RawMutateRow(ctx context.Context, req []byte) error {
 func (d *data) RawMutateRows(ctx context.Context, req []byte, send func([]byte) error) error {
 	r, err := mutation.ParseMutateRows(req)
 	if err != nil {
+		return err
+	}
+	if err := d.profiles.check(ctx, of(&router.Request{Table: r.Table, AuthorizedView: r.AuthorizedView}), r.AppProfile, writes); err != nil {
 		return err
 	}
 	if len(r.AuthorizedView) > 0 {
@@ -130,6 +149,9 @@ func (d *data) RawCheckAndMutateRow(ctx context.Context, req []byte) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
+	if err := d.profiles.check(ctx, of(&r), r.AppProfile, transacts); err != nil {
+		return nil, err
+	}
 	var matched bool
 	if len(r.AuthorizedView) > 0 {
 		matched, err = d.viewCheckAndMutateRow(ctx, r.AuthorizedView, req)
@@ -151,6 +173,9 @@ func (d *data) RawReadModifyWriteRow(ctx context.Context, req []byte) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
+	if err := d.profiles.check(ctx, of(&r), r.AppProfile, transacts); err != nil {
+		return nil, err
+	}
 	if len(r.AuthorizedView) > 0 {
 		return d.viewReadModifyWriteRow(ctx, r.AuthorizedView, req)
 	}
@@ -164,6 +189,10 @@ func (d *data) RawReadModifyWriteRow(ctx context.Context, req []byte) ([]byte, e
 // SampleRowKeys implements bigtablepb.BigtableServer.
 func (d *data) SampleRowKeys(req *bigtablepb.SampleRowKeysRequest, ss bigtablepb.Bigtable_SampleRowKeysServer) error {
 	ctx := ss.Context()
+	named := router.Request{Table: []byte(req.TableName), AuthorizedView: []byte(req.AuthorizedViewName)}
+	if err := d.profiles.check(ctx, of(&named), []byte(req.AppProfileId), reads); err != nil {
+		return err
+	}
 	rows := rowset.All()
 	var table []byte
 	var err error

@@ -61,7 +61,7 @@ func New(c Config) *Gateway {
 	}
 	cat := newCatalog(c.Meta, c.Strict)
 	g := &Gateway{
-		data:   data{router: c.Router, catalog: cat, views: newViews(cat)},
+		data:   data{router: c.Router, catalog: cat, views: newViews(cat), profiles: newProfiles(cat)},
 		router: c.Router, meta: c.Meta, network: c.Network, log: c.Logger,
 		master: masterclient.New(c.Meta.LockService(), c.Network), ops: &operations{c: cat},
 	}

@@ -24,7 +24,7 @@ const (
 	// perTest is how long one of Google's tests may take.
 	perTest = 120 * time.Second
 	// project, instance and cluster need not be created: they exist by use.
-	project, instance, cluster = "proj", "inst", "inst-c1"
+	project, instance, clusterID = "proj", "inst", "inst-c1"
 	// keyring names a key ring for the test of encryption, which no one asks.
 	keyring = "projects/proj/locations/us-central1/keyRings/ring"
 )
@@ -41,7 +41,6 @@ var overTLS = []string{"TestIntegration_LargeReadsWritesAndScans"}
 // exempt are the tests that may fail, with the reason.
 var exempt = map[string]string{
 	"TestIntegration_DataMaterializedView": "materialized views are kept as definitions and not filled",
-	"TestIntegration_Execute":              "GoogleSQL is not complete",
 }
 
 // result is what became of one test.
@@ -188,7 +187,7 @@ func runOne(t *testing.T, dir, bin, name string) result {
 	defer stop()
 	ctx, cancel := context.WithTimeout(t.Context(), perTest)
 	defer cancel()
-	args := []string{"-test.run", "^" + name + "$", "-test.v", "-it.use-prod", "-it.project=" + project, "-it.instance=" + instance, "-it.cluster=" + cluster}
+	args := []string{"-test.run", "^" + name + "$", "-test.v", "-it.use-prod", "-it.project=" + project, "-it.instance=" + instance, "-it.cluster=" + clusterID}
 	env := append(os.Environ(), "GCLOUD_TESTS_BIGTABLE_KEYRING="+keyring)
 	if slices.Contains(overTLS, name) {
 		endpoint, more := front(t, addr)
