@@ -171,10 +171,12 @@ func (w *world) run(steps int) {
 	}
 	w.reconcile(true)
 	for i := range 6 {
-		w.clients.Go(func() { w.writer(i, rand.New(rand.NewPCG(w.rand.Uint64(), uint64(i)))) })
+		r := rand.New(rand.NewPCG(w.rand.Uint64(), uint64(i)))
+		w.clients.Go(func() { w.writer(i, r) })
 	}
 	for i := range 2 {
-		w.clients.Go(func() { w.reader(rand.New(rand.NewPCG(w.rand.Uint64(), 100+uint64(i)))) })
+		r := rand.New(rand.NewPCG(w.rand.Uint64(), 100+uint64(i)))
+		w.clients.Go(func() { w.reader(r) })
 	}
 	for i := 0; i < steps && !w.failed.Load(); i++ {
 		time.Sleep(time.Duration(w.rand.Int64N(int64(60 * time.Millisecond))))
