@@ -2,6 +2,10 @@
 // the router, google.bigtable.admin.v2 by way of meta and the active master.
 // It runs inside every tablet server and as a process of its own.
 //
+// What the admin API knows besides tables is kept by package adminstore, so
+// that all gateways show the same. Instances and clusters are names and
+// settings: the tables of all of them are served by the same tablet servers.
+//
 // The hot calls pass as wire bytes: of a request only the fields are read that
 // say where it goes, and the same bytes are forwarded; the tablet validates the
 // rest.

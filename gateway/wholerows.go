@@ -98,23 +98,9 @@ func (w *wholeRows) abort() {
 // endsWithinRow reports whether the last chunk of a ReadRowsResponse neither
 // commits nor resets the row; one without chunks changes nothing.
 func endsWithinRow(msg []byte, before bool) (bool, error) {
-	var last []byte
-	for len(msg) > 0 {
-		num, typ, n := protowire.ConsumeTag(msg)
-		if n < 0 {
-			return false, errFrame
-		}
-		m := protowire.ConsumeFieldValue(num, typ, msg[n:])
-		if m < 0 {
-			return false, errFrame
-		}
-		if num == chunksField && typ == protowire.BytesType {
-			last, _ = protowire.ConsumeBytes(msg[n:])
-			if last == nil {
-				last = []byte{}
-			}
-		}
-		msg = msg[n+m:]
+	last, err := lastChunk(msg)
+	if err != nil {
+		return false, err
 	}
 	if last == nil {
 		return before, nil
@@ -136,6 +122,33 @@ func endsWithinRow(msg []byte, before bool) (bool, error) {
 		last = last[n+m:]
 	}
 	return true, nil
+}
+
+// lastChunk returns the last chunk of a ReadRowsResponse; nil: it has none. It
+// sees every chunk of a scan, of which there may be thousands in a message.
+func lastChunk(msg []byte) ([]byte, error) {
+	var last []byte
+	for len(msg) > 0 {
+		if msg[0] == chunksField<<3|byte(protowire.BytesType) {
+			l, n := protowire.ConsumeVarint(msg[1:])
+			if n < 0 || l > uint64(len(msg)-1-n) {
+				return nil, errFrame
+			}
+			end := 1 + n + int(l)
+			last, msg = msg[1+n:end:end], msg[end:]
+			continue
+		}
+		num, typ, n := protowire.ConsumeTag(msg)
+		if n < 0 {
+			return nil, errFrame
+		}
+		m := protowire.ConsumeFieldValue(num, typ, msg[n:])
+		if m < 0 {
+			return nil, errFrame
+		}
+		msg = msg[n+m:]
+	}
+	return last, nil
 }
 
 // errFrame: a tablet server sent what is no ReadRowsResponse. The client may

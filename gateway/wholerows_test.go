@@ -91,3 +91,17 @@ func FuzzEndsWithinRow(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkEndsWithinRow(b *testing.B) {
+	sizes := make([]int, 8000)
+	for i := range sizes {
+		sizes[i] = -100
+	}
+	m := response(b, sizes...)
+	b.SetBytes(int64(len(m)))
+	for b.Loop() {
+		if mid, err := endsWithinRow(m, false); mid || err != nil {
+			b.Fatal(mid, err)
+		}
+	}
+}
