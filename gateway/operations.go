@@ -27,6 +27,8 @@ const (
 	// pruneEvery is after how many operations, on average, old ones are
 	// forgotten.
 	pruneEvery = 50
+	// maxOperation is the size of the largest that is remembered, in bytes.
+	maxOperation = 256 << 10
 )
 
 // operations is google.longrunning.Operations. Whatever the admin API calls an
@@ -53,6 +55,9 @@ func (o *operations) done(ctx context.Context, resource string, metadata, respon
 	op := &longrunningpb.Operation{
 		Name:     fmt.Sprintf("operations/%s/operations/%015x%08x", resource, time.Now().UnixMicro(), rand.Uint32()),
 		Metadata: m, Done: true, Result: &longrunningpb.Operation_Response{Response: r},
+	}
+	if proto.Size(op) > maxOperation { // of a schema bundle; whoever wants to know has the answer
+		return op, nil
 	}
 	_, err = o.c.operations.Create(ctx, op.Name, 0, op)
 	if err == nil && rand.N(pruneEvery) == 0 {
