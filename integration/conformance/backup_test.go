@@ -35,6 +35,7 @@ type system struct {
 	ctx    context.Context
 	c      *cluster.Cluster
 	tables adminpb.BigtableTableAdminClient
+	inst   adminpb.BigtableInstanceAdminClient
 	data   bigtablepb.BigtableClient
 	ops    longrunningpb.OperationsClient
 }
@@ -58,7 +59,7 @@ func inSystem(t *testing.T, f func(s *system)) {
 		defer cc.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()
-		f(&system{T: t, ctx: ctx, c: c, tables: adminpb.NewBigtableTableAdminClient(cc), data: bigtablepb.NewBigtableClient(cc), ops: longrunningpb.NewOperationsClient(cc)})
+		f(&system{T: t, ctx: ctx, c: c, tables: adminpb.NewBigtableTableAdminClient(cc), inst: adminpb.NewBigtableInstanceAdminClient(cc), data: bigtablepb.NewBigtableClient(cc), ops: longrunningpb.NewOperationsClient(cc)})
 	})
 }
 
