@@ -244,6 +244,7 @@ func (s *Server) joinLoop() {
 	for _, m := range s.members() {
 		targets = append(targets, string(m.Address))
 	}
+	targets = append(targets, s.cfg.Address) // alone, or elected all the same: it may lead
 	for {
 		for _, t := range targets {
 			err := s.join(t)
