@@ -58,6 +58,7 @@ type Config struct {
 	// Registerer takes the metrics of the bucket and the master; nil: none.
 	Registerer prometheus.Registerer
 	Version    string
+	Strict     bool // see Env
 
 	Lock   lockserver.Options
 	Master master.Options
@@ -317,7 +318,7 @@ func (c *Cluster) env(name string) (*Env, error) {
 	}
 	return &Env{
 		Network: c.cfg.Node(name), LockService: ls, Bucket: &bucket, ClusterID: c.id.String(),
-		Logger: c.cfg.Logger, Version: c.cfg.Version, Local: c.locals.Find,
+		Logger: c.cfg.Logger, Version: c.cfg.Version, Strict: c.cfg.Strict, Local: c.locals.Find,
 	}, nil
 }
 

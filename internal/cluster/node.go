@@ -35,6 +35,9 @@ type Env struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: no metrics
 	Version    string
+	// Strict gateways know only instances and clusters that were created; others
+	// let them appear when they are first used.
+	Strict bool
 	// Local returns the tablet server of this process at an address, else nil.
 	Local func(addr string) route.Server
 }
@@ -132,7 +135,7 @@ func newFront(e *Env) *Front {
 	store := meta.NewStore(e.LockService)
 	r := router.New(router.Config{Meta: store, Network: e.Network, Local: e.Local, Logger: e.Logger,
 		Options: router.Options{Dial: []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.ForceCodecV2(route.Codec()))}}})
-	return &Front{router: r, gateway: gateway.New(gateway.Config{Router: r, Meta: store, Network: e.Network, Logger: e.Logger})}
+	return &Front{router: r, gateway: gateway.New(gateway.Config{Router: r, Meta: store, Network: e.Network, Logger: e.Logger, Strict: e.Strict})}
 }
 
 func (f *Front) close() error { return errors.Join(f.gateway.Close(), f.router.Close()) }

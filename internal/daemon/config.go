@@ -34,6 +34,7 @@ type Config struct {
 	Status       string   `koanf:"status" yaml:"status"`
 	Name         string   `koanf:"name" yaml:"name"`
 	Zone         string   `koanf:"zone" yaml:"zone"`
+	Strict       bool     `koanf:"strict" yaml:"strict"`
 
 	ID        string   `koanf:"id" yaml:"id"`
 	Bootstrap []string `koanf:"bootstrap" yaml:"bootstrap"`
@@ -80,6 +81,9 @@ func flags(f *pflag.FlagSet, role string) {
 		f.Int("tablet-servers", 2, "how many tablet servers")
 	} else {
 		f.String("listen", defaultListen[role], "address to listen on; others reach this process there")
+	}
+	if has("dev", "tabletserver", "gateway") {
+		f.Bool("strict", false, "only instances and clusters that were created exist (else any name does)")
 	}
 	if has("master", "tabletserver", "gateway") {
 		f.StringSlice("lockservice", []string{"127.0.0.1:8290"}, "addresses of the lock service")

@@ -183,7 +183,7 @@ func (p *process) env(ctx context.Context) (*cluster.Env, func(), error) {
 		return nil, nil, err
 	}
 	return &cluster.Env{Network: rpc.TCP{}, LockService: ls, Bucket: b, ClusterID: id.String(),
-		Logger: p.log, Registerer: p.registry, Version: p.version}, closeAll, nil
+		Logger: p.log, Registerer: p.registry, Version: p.version, Strict: p.cfg.Strict}, closeAll, nil
 }
 
 // join waits until the lock service answers.
@@ -293,7 +293,7 @@ func runDev(ctx context.Context, p *process) error {
 	cl, err := cluster.Open(ctx, cluster.Config{
 		Dir: c.Data, StoreURL: c.Store, StoreOptions: openstore.Options{CreateBucket: c.CreateBucket},
 		TabletServers: c.TabletServers, LockAddr: c.LockListen, GatewayAddr: c.Listen,
-		Logger: p.log, Registerer: p.registry, Version: p.version,
+		Logger: p.log, Registerer: p.registry, Version: p.version, Strict: c.Strict,
 		Master: master.Options{TTL: c.SessionTTL}, Tablet: c.tabletOptions(),
 	})
 	if err != nil {
