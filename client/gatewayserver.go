@@ -23,6 +23,9 @@ import (
 	"github.com/tabletdb/tabletdb/internal/rpc"
 )
 
+// rawFrames is the call option under which messages pass as frames.
+var rawFrames = grpc.ForceCodecV2(route.Codec())
+
 // gatewayServer is a gateway at the other end of connections. It is the admin
 // backend as well.
 type gatewayServer struct {
@@ -74,7 +77,7 @@ func (g *gatewayServer) conn() grpc.ClientConnInterface {
 // unary calls a method with wire bytes and returns those of the answer.
 func (g *gatewayServer) unary(ctx context.Context, method string, req []byte) ([]byte, error) {
 	resp := &route.Frame{}
-	err := g.conn().Invoke(ctx, method, route.NewFrame(req), resp, grpc.ForceCodecV2(route.Codec()))
+	err := g.conn().Invoke(ctx, method, route.NewFrame(req), resp, rawFrames)
 	if err != nil {
 		return nil, unsure(rpc.FromStatus(err))
 	}
@@ -158,7 +161,7 @@ func (g *gatewayTable) MutateRows(ctx context.Context, t route.Target, entries [
 // stream begins a call with one request and many answers. The stream ends with
 // ctx, or when it was read to its end.
 func (g *gatewayServer) stream(ctx context.Context, name, method string, req []byte) (grpc.ClientStream, error) {
-	st, err := g.conn().NewStream(ctx, &grpc.StreamDesc{StreamName: name, ServerStreams: true}, method, grpc.ForceCodecV2(route.Codec()))
+	st, err := g.conn().NewStream(ctx, &grpc.StreamDesc{StreamName: name, ServerStreams: true}, method, rawFrames)
 	if err != nil {
 		return nil, err
 	}

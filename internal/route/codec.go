@@ -9,9 +9,12 @@ import (
 // Codec is protobuf's codec, except that a *Frame passes as it is. Servers
 // that Register are made with grpc.ForceServerCodecV2(Codec()); calls that pass
 // frames use grpc.ForceCodecV2(Codec()).
-func Codec() encoding.CodecV2 { return codec{encoding.GetCodecV2(proto.Name)} }
+func Codec() encoding.CodecV2 { return codec{encoding.GetCodecV2(proto.Name), &bufferPool{}} }
 
-type codec struct{ messages encoding.CodecV2 }
+type codec struct {
+	messages encoding.CodecV2
+	pool     *bufferPool
+}
 
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	// The transport frees what it is given; the sender keeps its hold.
@@ -35,7 +38,7 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if f, ok := v.(*Frame); ok {
-		f.Buf = data.MaterializeToBuffer(mem.DefaultBufferPool())
+		f.Buf = data.MaterializeToBuffer(c.pool)
 		return nil
 	}
 	return c.messages.Unmarshal(data, v)
