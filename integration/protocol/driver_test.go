@@ -86,6 +86,9 @@ func (w *world) deafen(s *tabletservertest.Server, on bool) {
 }
 
 func (w *world) revoke(s *tabletservertest.Server, proved bool) {
+	if !proved && w.rand.IntN(2) == 0 {
+		s.Lock.Partition(true) // it does not hear of it before its deadline
+	}
 	if proved { // only who cannot answer reads is proved dead
 		if !w.isDeaf(s) {
 			s.Kill()

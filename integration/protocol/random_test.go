@@ -35,10 +35,11 @@ import (
 // readable all the time, wherever a client gets an answer from. SEED repeats a
 // run; HISTORIES says how many runs there are.
 //
-// Any break named in the other tests of this package makes it fail, sooner or
-// later.
+// Most of the breaks that the other tests of this package name make it fail
+// within a few runs (H2's first, H3, H10 to H13, H22; not H16 and the second of
+// H2, which need rarer company).
 func TestRandomHistories(t *testing.T) {
-	runs := 4
+	runs := 2
 	if testing.Short() {
 		runs = 1
 	}
@@ -124,6 +125,8 @@ func mishaps() []faulty.Rule {
 		rule(faulty.LandTwice, 0.02, 0, 5*time.Second),
 		rule(faulty.Throttle, 0.01, 0, 0),
 		rule(faulty.Truncate, 0.01, 0, 0),
+		// Flushes that take long leave more in the logs.
+		{Ops: faulty.PutIfAbsent, Prefix: base.SSTablePrefix, Probability: 0.5, Fault: faulty.Fault{Kind: faulty.Slow, Jitter: 2 * time.Second}},
 		rule(faulty.Slow, 0.01, 0, 500*time.Millisecond),
 		rule(faulty.Slow, 1, 0, 4*time.Millisecond),
 	}
