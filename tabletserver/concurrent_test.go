@@ -27,10 +27,10 @@ func TestConcurrentUse(t *testing.T) {
 		s := f.Open(ctx)
 		tb := f.Serve(ctx, f.Tablets(ctx, f.CreateTable(ctx))[0], s)
 		const writers, rounds, rows = 6, 60, 8
-		var wg, helpers sync.WaitGroup
+		var wg, others sync.WaitGroup
 		done := make(chan struct{})
-		help := func(do func() error) {
-			helpers.Go(func() {
+		beside := func(do func() error) {
+			others.Go(func() {
 				for {
 					select {
 					case <-done:
@@ -54,15 +54,15 @@ func TestConcurrentUse(t *testing.T) {
 				}
 			})
 		}
-		help(func() error { return s.Flush(ctx, tb) })
-		help(func() error { return s.Compact(ctx, tb) })
-		help(func() error { _, err := s.Read(ctx, tb, &bigtablepb.ReadRowsRequest{RowsLimit: 20}); return err })
-		help(func() error { _, err := s.Read(ctx, tb, &bigtablepb.ReadRowsRequest{Reversed: true}); return err })
-		help(func() error {
+		beside(func() error { return s.Flush(ctx, tb) })
+		beside(func() error { return s.Compact(ctx, tb) })
+		beside(func() error { _, err := s.Read(ctx, tb, &bigtablepb.ReadRowsRequest{RowsLimit: 20}); return err })
+		beside(func() error { _, err := s.Read(ctx, tb, &bigtablepb.ReadRowsRequest{Reversed: true}); return err })
+		beside(func() error {
 			_, err := s.SampleRowKeys(ctx, route.Target{Tablet: tb.ID, Epoch: tb.Epoch})
 			return err
 		})
-		help(func() error {
+		beside(func() error {
 			s.Files().Floor()
 			s.Files().Pinned()
 			if _, err := s.Control().Status(ctx, &controlpb.StatusRequest{}); err != nil {
@@ -73,7 +73,7 @@ func TestConcurrentUse(t *testing.T) {
 		})
 		wg.Wait()
 		close(done)
-		helpers.Wait()
+		others.Wait()
 
 		check := func(s *tabletservertest.Server, tb meta.Tablet) {
 			t.Helper()
