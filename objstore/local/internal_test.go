@@ -16,17 +16,17 @@ func FuzzPath(f *testing.F) {
 		f.Add(key, "x")
 		f.Add(key, strings.ReplaceAll(key, ".", "%2e"))
 	}
-	s := &Store{root: "/root"}
+	s := &Store{root: "/store"}
 	f.Fuzz(func(t *testing.T, a, b string) {
 		if objstore.CheckKey(a) != nil {
 			return
 		}
 		path := s.path(a)
-		if !strings.HasPrefix(path, "/root/") || filepath.Clean(path) != path || strings.HasPrefix(path, "/root/"+tempDir) {
+		if !strings.HasPrefix(path, "/store/") || filepath.Clean(path) != path || strings.HasPrefix(path, "/store/"+tempDir) {
 			t.Errorf("key %q maps to %q", a, path)
 		}
 		var parts []string
-		for name := range strings.SplitSeq(strings.TrimPrefix(path, "/root/"), "/") {
+		for name := range strings.SplitSeq(strings.TrimPrefix(path, "/store/"), "/") {
 			part, ok := unescape(name)
 			if !ok {
 				t.Errorf("key %q maps to %q, of which %q does not map back", a, path, name)
