@@ -4,33 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/seedtest"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/lockservice/mem"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/proto/metapb"
 )
-
-func newRand(t testing.TB) *rand.Rand {
-	seed := rand.Uint64()
-	if s := os.Getenv("SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("seed %d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
 
 // cell is a lock service with a store of records over it.
 type cell struct {
@@ -283,7 +269,7 @@ func TestH4LostReplyOfSeveral(t *testing.T) {
 // TestH20Locate: rows are found whatever the meta ranges are cut into, also
 // where the tablet's record lies in the range after the row's.
 func TestH20Locate(t *testing.T) {
-	rng := newRand(t)
+	rng := seedtest.New(t)
 	c := newCell(t)
 	var splits []string
 	for len(splits) < 60 {

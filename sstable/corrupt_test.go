@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/seedtest"
 	"github.com/tabletdb/tabletdb/sstable/block"
 	"github.com/tabletdb/tabletdb/sstable/bloom"
 	"github.com/tabletdb/tabletdb/sstable/compress"
@@ -48,7 +49,7 @@ func readAll(ctx context.Context, data []byte, meta Meta) ([]entry, error) {
 // Each byte of a file is changed in turn, by one bit or entirely: that must be
 // noticed. Each prefix of a file must be, too.
 func TestEveryByteMatters(t *testing.T) {
-	rng := newRand(t)
+	rng := seedtest.New(t)
 	for _, c := range []compress.Type{compress.None, compress.Snappy, compress.Zstd} {
 		entries := randomEntries(rng, 60, 100)
 		tab := write(t, WriterOptions{File: testFile, Compression: c, BlockSize: minBlockSize}, entries)

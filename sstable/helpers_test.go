@@ -5,9 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"sync/atomic"
 	"testing"
 
@@ -16,19 +14,6 @@ import (
 )
 
 var testFile = base.FileNumber{Creator: base.Incarnation{Generation: 1, Index: 42}, Number: 7}
-
-// newRand returns a random source, and logs its seed; SEED sets it.
-func newRand(t testing.TB) *rand.Rand {
-	seed := rand.Uint64()
-	if s := os.Getenv("SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("seed %d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
 
 // memSource is a file in memory that counts how it is read.
 type memSource struct {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/seedtest"
 	"github.com/tabletdb/tabletdb/sstable/compress"
 )
 
@@ -29,7 +30,7 @@ func variants() (ws []WriterOptions, is []IterOptions) {
 }
 
 func TestAgainstSortedSlice(t *testing.T) {
-	rng := newRand(t)
+	rng := seedtest.New(t)
 	ws, is := variants()
 	for _, wo := range ws {
 		for _, n := range []int{0, 1, 40, 1500} {

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"sync/atomic"
 	"testing"
 
@@ -17,22 +15,11 @@ import (
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/rowfilter"
+	"github.com/tabletdb/tabletdb/internal/seedtest"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/objstore"
 	"github.com/tabletdb/tabletdb/tabletserver/tabletservertest"
 )
-
-func newRand(t testing.TB) *rand.Rand {
-	seed := rand.Uint64()
-	if s := os.Getenv("SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("seed %d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
 
 // column and table are the naive model of a table.
 type column struct{ family, qualifier string }
@@ -276,7 +263,7 @@ func (x *traffic) request() *bigtablepb.ReadRowsRequest {
 // TestReadsAgainstModel: reads of all kinds, over memtables and runs of several
 // files, before and after flushes, compactions and fail-overs.
 func TestReadsAgainstModel(t *testing.T) {
-	rng := newRand(t)
+	rng := seedtest.New(t)
 	inBubble(t, func(t *testing.T, f *tabletservertest.Fixture) {
 		ctx := t.Context()
 		f.Options.Tablet.FileBytes = 2 << 10

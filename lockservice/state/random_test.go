@@ -4,28 +4,14 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"reflect"
-	"strconv"
 	"testing"
 	"time"
 
+	"github.com/tabletdb/tabletdb/internal/seedtest"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/lockservice/state"
 )
-
-// newRand prints its seed, and takes one from SEED.
-func newRand(t testing.TB) *rand.Rand {
-	seed := rand.Uint64()
-	if s := os.Getenv("SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
 
 // generator draws commands over few names, so that they meet.
 type generator struct{ *rand.Rand }
@@ -129,7 +115,7 @@ func image(t testing.TB, m *state.Machine) []byte {
 // one that besides goes through snapshots; results and states agree, and so
 // does everything that must hold in any state.
 func TestReplicasAgree(t *testing.T) {
-	g := generator{newRand(t)}
+	g := generator{seedtest.New(t)}
 	o := state.Options{Decisions: 50}
 	a, b := state.New(o), state.New(o)
 	first := &state.SetGeneration{Generation: 1}
@@ -188,7 +174,7 @@ func check(t *testing.T, m *state.Machine) {
 
 // TestViewsAreImmutable: a view shows the same after any number of changes.
 func TestViewsAreImmutable(t *testing.T) {
-	g := generator{newRand(t)}
+	g := generator{seedtest.New(t)}
 	s := state.NewStore(state.New(state.Options{}))
 	index := uint64(1)
 	apply := func(c state.Command) {
@@ -216,7 +202,7 @@ func TestViewsAreImmutable(t *testing.T) {
 // TestEventsRebuildTheKeys: whoever applies the events of a watch to a list
 // has the present keys.
 func TestEventsRebuildTheKeys(t *testing.T) {
-	g := generator{newRand(t)}
+	g := generator{seedtest.New(t)}
 	s := state.NewStore(state.New(state.Options{}))
 	s.Apply(state.Entry{Index: 1, Command: &state.SetGeneration{Generation: 1}})
 	keys := map[string]lockservice.KV{}

@@ -6,28 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"sort"
-	"strconv"
 	"testing"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/seedtest"
 	"github.com/tabletdb/tabletdb/sstable/compress"
 )
-
-// newRand returns a random source, and logs its seed; SEED sets it.
-func newRand(t testing.TB) *rand.Rand {
-	seed := rand.Uint64()
-	if s := os.Getenv("SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("seed %d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
 
 // randomKeys returns n sorted, distinct keys, some long.
 func randomKeys(rng *rand.Rand, n int) [][]byte {
@@ -69,7 +55,7 @@ func build(keys [][]byte) []byte {
 }
 
 func TestIterAgainstSortedSlice(t *testing.T) {
-	rng := newRand(t)
+	rng := seedtest.New(t)
 	var it Iter
 	for range 200 {
 		keys := randomKeys(rng, 1+rng.IntN(100))
@@ -105,7 +91,7 @@ func TestIterAgainstSortedSlice(t *testing.T) {
 }
 
 func TestIndexAgainstSortedSlice(t *testing.T) {
-	rng := newRand(t)
+	rng := seedtest.New(t)
 	for range 100 {
 		keys := randomKeys(rng, rng.IntN(60))
 		var b IndexBuilder

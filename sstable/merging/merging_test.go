@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"sort"
-	"strconv"
 	"testing"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/seedtest"
 )
 
 type entry struct {
@@ -55,19 +54,6 @@ func (s *sliceIter) Value() []byte          { return s.value }
 func (s *sliceIter) Err() error             { return s.err }
 func (s *sliceIter) Close() error           { s.closed++; return s.err }
 
-// newRand returns a random source, and logs its seed; SEED sets it.
-func newRand(t testing.TB) *rand.Rand {
-	seed := rand.Uint64()
-	if s := os.Getenv("SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("seed %d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
-
 // randomChildren returns n iterators, some keys being in several of them, and
 // the entries that their merge must show.
 func randomChildren(rng *rand.Rand, n int) ([]base.Iterator, []entry) {
@@ -97,7 +83,7 @@ func randomChildren(rng *rand.Rand, n int) ([]base.Iterator, []entry) {
 }
 
 func TestAgainstSortedSlice(t *testing.T) {
-	rng := newRand(t)
+	rng := seedtest.New(t)
 	for range 300 {
 		children, want := randomChildren(rng, rng.IntN(8))
 		it := New(children...)
@@ -137,7 +123,7 @@ func TestAgainstSortedSlice(t *testing.T) {
 }
 
 func TestErrorsStop(t *testing.T) {
-	rng := newRand(t)
+	rng := seedtest.New(t)
 	for range 300 {
 		children, want := randomChildren(rng, 2+rng.IntN(4))
 		children[0].(*sliceIter).failAt = rng.IntN(20)

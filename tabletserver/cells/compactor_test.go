@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/seedtest"
 	"github.com/tabletdb/tabletdb/sstable/merging"
 	"github.com/tabletdb/tabletdb/tabletserver/cells"
 	"github.com/tabletdb/tabletdb/tabletserver/schema"
@@ -43,7 +44,7 @@ func compact(t *testing.T, s *schema.Schema, oldest bool, inputs ...*slice) *sli
 // TestCompactorAgainstModel: whatever neighbours are merged, in whatever order,
 // a read finds the same.
 func TestCompactorAgainstModel(t *testing.T) {
-	rng, s := newRand(t), testSchema(t)
+	rng, s := seedtest.New(t), testSchema(t)
 	for round := range 80 {
 		entries := randomEntries(rng, 1+rng.IntN(400), 1+rng.IntN(6))
 		want := cellsOf(s, entries, base.MaxSeq)

@@ -8,11 +8,12 @@ import (
 	"testing"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/seedtest"
 	"github.com/tabletdb/tabletdb/tabletserver/cells"
 )
 
 func TestReaderAgainstModel(t *testing.T) {
-	rng, s := newRand(t), testSchema(t)
+	rng, s := seedtest.New(t), testSchema(t)
 	for round := range 300 {
 		entries := randomEntries(rng, rng.IntN(400), 1+rng.IntN(12))
 		snapshot := base.MaxSeq
@@ -50,7 +51,7 @@ func TestReaderAgainstModel(t *testing.T) {
 
 // TestReaderSkips: seeking within a row changes nothing of what is seen behind.
 func TestReaderSkips(t *testing.T) {
-	rng, s := newRand(t), testSchema(t)
+	rng, s := seedtest.New(t), testSchema(t)
 	quals := []string{"", "\x00", "a", "a\x00", "b", "c", "\xff", "\xff\xff"}
 	for round := range 300 {
 		entries := randomEntries(rng, 100+rng.IntN(400), 1+rng.IntN(4))

@@ -5,30 +5,16 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"sort"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"unsafe"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/seedtest"
 )
-
-// newRand returns a random source, and logs its seed; SEED sets it.
-func newRand(t testing.TB) *rand.Rand {
-	seed := rand.Uint64()
-	if s := os.Getenv("SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("seed %d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
 
 type pair struct{ key, value []byte }
 
@@ -59,7 +45,7 @@ func randomPairs(rng *rand.Rand, n int) []pair {
 }
 
 func TestAgainstSortedSlice(t *testing.T) {
-	rng := newRand(t)
+	rng := seedtest.New(t)
 	for _, n := range []int{0, 1, 2, 10, 3000} {
 		pairs := randomPairs(rng, n)
 		tab := New()
@@ -125,7 +111,7 @@ func checkSeeks(t *testing.T, rng *rand.Rand, tab *Table, want []pair) {
 // One goroutine adds, four read: each must see a sorted list that holds all
 // that was added before it started, with the right values.
 func TestReadersRunWhileOneAdds(t *testing.T) {
-	rng := newRand(t)
+	rng := seedtest.New(t)
 	pairs := randomPairs(rng, 5000)
 	index := map[string][]byte{}
 	for _, p := range pairs {
