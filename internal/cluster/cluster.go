@@ -413,11 +413,14 @@ func (c *Cluster) removeTablet(n *TabletNode) {
 	}
 }
 
+// GatewayName is the name of the gateway's node, as Config.Node is told it.
+const GatewayName = "gateway"
+
 func (c *Cluster) openGateway() error {
 	if c.cfg.GatewayAddr == "none" {
 		return nil
 	}
-	e, err := c.env("gateway")
+	e, err := c.env(GatewayName)
 	if err != nil {
 		return err
 	}

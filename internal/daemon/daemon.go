@@ -43,7 +43,7 @@ func Main(args []string, stdout, stderr io.Writer, version string) int {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	cmd := newCommand(stdout, version)
-	cmd.SetArgs(args)
+	cmd.SetArgs(emulatorArgs(args))
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
 	err := cmd.ExecuteContext(ctx)
@@ -110,7 +110,7 @@ func newCommand(out io.Writer, version string) *cobra.Command {
 	role("master", "Run a master", "Run two or more: one is active, the others wait.", runMaster)
 	role("tabletserver", "Run a tablet server", "It serves the tablets that the master gives it, and the Bigtable API for all tables.", runTabletServer)
 	role("gateway", "Run a gateway", "It serves the Bigtable API and holds no tablets.", runGateway)
-	root.AddCommand(configCommand(out))
+	root.AddCommand(emulatorCommand(out, version), configCommand(out))
 	root.SetFlagErrorFunc(usage)
 	return root
 }
