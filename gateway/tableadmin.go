@@ -121,6 +121,11 @@ func (a *tableAdmin) ListTables(ctx context.Context, req *adminpb.ListTablesRequ
 	if _, err := schema.ParseParent(req.Parent); err != nil {
 		return nil, err
 	}
+	if a.strict {
+		if _, _, err := a.instance(ctx, req.Parent); err != nil {
+			return nil, err
+		}
+	}
 	tables, _, err := a.meta.ListTables(ctx, req.Parent+"/tables/", lockservice.ReadOptions{})
 	if err != nil {
 		return nil, err
