@@ -80,8 +80,8 @@ func TestExitCodes(t *testing.T) {
 
 func TestChoosePhases(t *testing.T) {
 	for only, want := range map[string]string{
-		"": "write-64 write-256 read-64 bulk-100 scan-1 scan-4", "writes": "write-64 write-256", "reads,write-2": "write-256 read-64",
-		"scan-4": "scan-4", "bulk,scans": "bulk-100 scan-1 scan-4",
+		"": "write-64 write-256 read-64 bulk-4 bulk-16 bulk-64 scan-1 scan-4", "writes": "write-64 write-256", "reads,write-2": "write-256 read-64",
+		"scan-4": "scan-4", "bulk,scans": "bulk-4 bulk-16 bulk-64 scan-1 scan-4",
 	} {
 		var list []string
 		if only != "" {

@@ -25,15 +25,19 @@ type phase struct {
 // batch is how many rows a bulk write has.
 const batch = 100
 
-// phases are what compare measures, with its goals.
+// phases are what compare measures, with its goals. The number in a name is
+// how many workers there are; one of a bulk load sends batches of rows.
 func phases() []phase {
 	write := func(d *load.Data) load.Load { return load.NewWrite(d, false) }
+	bulk := func(d *load.Data) load.Load { return load.NewBulk(d, batch, false) }
 	scan := func(d *load.Data) load.Load { return load.NewScan(d, 0) }
 	return []phase{
 		{name: "write-64", workers: 64, goal: 0.5, fresh: true, load: write},
 		{name: "write-256", workers: 256, goal: 0.75, later: 1.0, fresh: true, load: write},
 		{name: "read-64", workers: 64, goal: 0.9, later: 1.1, load: load.NewRead},
-		{name: "bulk-100", workers: 4, goal: 0.7, later: 1.0, fresh: true, load: func(d *load.Data) load.Load { return load.NewBulk(d, batch, false) }},
+		{name: "bulk-4", workers: 4, goal: 0.7, later: 1.0, fresh: true, load: bulk},
+		{name: "bulk-16", workers: 16, goal: 0.7, later: 1.0, fresh: true, load: bulk},
+		{name: "bulk-64", workers: 64, goal: 0.7, later: 1.0, fresh: true, load: bulk},
 		{name: "scan-1", workers: 1, goal: 1.3, later: 2.0, load: scan},
 		{name: "scan-4", workers: 4, goal: 1.3, later: 2.0, load: scan},
 	}

@@ -64,6 +64,9 @@ func (a *arena) load() blocks {
 func (a *arena) alloc(n int) (ref, []byte) {
 	n = roundUp(n)
 	if n > maxShared {
+		if a.load() == nil {
+			a.newBlock(0) // so that no node is named 0
+		}
 		r := a.newBlock(n)
 		return r, a.load().bytes(r)
 	}

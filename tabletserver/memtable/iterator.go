@@ -15,6 +15,7 @@ var _ base.Iterator = (*Iterator)(nil)
 type Iterator struct {
 	t      *Table
 	blocks blocks // published before the node was linked, or later
+	values blocks // of the values, refreshed when they do not reach
 	node   []byte // nil: not on an entry
 }
 
@@ -95,13 +96,18 @@ func (i *Iterator) Next() bool {
 func (i *Iterator) Key() []byte { return nodeKey(i.node) }
 
 // Value implements base.Iterator.
-func (i *Iterator) Value() []byte { return nodeValue(i.node) }
+func (i *Iterator) Value() []byte {
+	if int(valueRef(i.node)>>offsetBits) >= len(i.values) {
+		i.values = i.t.values.load()
+	}
+	return nodeValue(i.values, i.node)
+}
 
 // Err implements base.Iterator.
 func (i *Iterator) Err() error { return nil }
 
 // Close implements base.Iterator. A closed iterator may be used again.
 func (i *Iterator) Close() error {
-	i.node, i.blocks = nil, nil
+	i.node, i.blocks, i.values = nil, nil, nil
 	return nil
 }
