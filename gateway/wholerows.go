@@ -13,10 +13,10 @@ import (
 	"github.com/tabletdb/tabletdb/internal/rpc"
 )
 
-// Tablets cut their answers into messages of about 1 MiB, also within a row, as
-// the protocol allows. Google's Go client does not: it takes a message that
-// ends within a row for a broken stream (bigtable v1.58, readRows). So a
-// gateway puts the messages together until a row ends. Clients that limit
+// Tablets cut their answers into messages of about 1 MiB, and a longer row into
+// several, as the protocol allows. Google's Go client does not: it takes a message
+// that ends within a row for a broken stream (bigtable v1.58, readRows). So a
+// gateway puts the messages together until the row ends. Clients that limit
 // messages to the 4 MiB of grpc's defaults can only take longer rows in parts,
 // which those other than the Go client do.
 

@@ -17,14 +17,12 @@ var errSend = errors.New("send response")
 
 // sink encodes what a scan finds and sends it frame by frame.
 type sink struct {
-	enc     *chunk.Encoder
-	pool    *chunk.BufferPool
-	send    func(mem.Buffer, route.FrameInfo) error
-	info    route.FrameInfo
-	last    []byte
-	rowSize int   // cells of the row in progress
-	split   bool  // its first cell has several chunks
-	bytes   int64 // sent
+	enc   *chunk.Encoder
+	pool  *chunk.BufferPool
+	send  func(mem.Buffer, route.FrameInfo) error
+	info  route.FrameInfo
+	last  []byte
+	bytes int64 // sent
 }
 
 func newSink(send func(mem.Buffer, route.FrameInfo) error) *sink {
@@ -36,8 +34,6 @@ var framePool = chunk.NewBufferPool()
 
 // Cell implements tablet.Sink.
 func (k *sink) Cell(row []byte, c *rowfilter.Cell) error {
-	k.rowSize++
-	k.split = k.split || len(c.Value) > chunk.DefaultSplit
 	k.enc.AddCell(row, c.Family, c.Qualifier, c.Timestamp, c.Value, c.Labels)
 	for k.enc.Full() {
 		if err := k.take(); err != nil {
@@ -50,7 +46,6 @@ func (k *sink) Cell(row []byte, c *rowfilter.Cell) error {
 // EndRow implements tablet.Sink.
 func (k *sink) EndRow(row []byte) error {
 	k.enc.EndRow()
-	k.rowSize, k.split = 0, false
 	k.info.Rows++
 	k.last = append(k.last[:0], row...)
 	k.info.LastRow, k.info.HasLast = k.last, true
@@ -72,14 +67,14 @@ func (k *sink) Passed(row []byte) error {
 	return k.flush()
 }
 
-// take sends the next frame. The last chunk of a row in progress stays back.
+// take sends the next frame.
 func (k *sink) take() error {
 	b := k.enc.Take()
 	if b == nil {
 		return nil
 	}
 	info := k.info
-	info.MidRow = k.enc.InRow() && (k.rowSize > 1 || k.split)
+	info.MidRow = k.enc.MidRow()
 	k.info = route.FrameInfo{}
 	k.bytes += int64(len(*b))
 	if err := k.send(mem.NewBuffer(b, k.pool), info); err != nil {

@@ -42,25 +42,34 @@ func (e *Encoder) put(box *[]byte) {
 	}
 }
 
-// roll completes the message in progress without the last chunk of a row in
+// roll completes the message in progress without what is kept back of a row in
 // progress, which begins the next message.
 func (e *Encoder) roll() {
 	if e.last < 0 {
 		e.finishMessage()
 		return
 	}
-	if e.last == 0 {
+	at := e.cut()
+	if at == 0 {
 		return // nothing but the chunk
 	}
-	at, full, box := e.last, e.buf, e.boxed
+	full, box, mid := e.buf, e.boxed, e.start == 0
 	e.first = false
 	held := full[at:]
 	e.get(max(e.opts.Target, len(held)+commitLen))
 	e.buf = append(e.buf, held...)
-	e.lastBody -= at
-	e.last = 0
+	e.last, e.lastBody, e.start = e.last-at, e.lastBody-at, 0
 	*box = full[:at]
-	e.ready = append(e.ready, box)
+	e.ready = append(e.ready, message{box, mid})
+}
+
+// cut returns where the message in progress is cut within a row: before it, or,
+// if the message begins with it, before its last chunk.
+func (e *Encoder) cut() int {
+	if e.start > 0 {
+		return e.start
+	}
+	return e.last
 }
 
 // finishMessage completes the message in progress as it is.
@@ -69,7 +78,7 @@ func (e *Encoder) finishMessage() {
 		return
 	}
 	*e.boxed = e.buf
-	e.ready = append(e.ready, e.boxed)
+	e.ready = append(e.ready, message{box: e.boxed})
 	e.buf, e.boxed, e.first = nil, nil, false
 }
 

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/seedtest"
 )
 
 func cloneRow(r *Row) Row {
@@ -272,6 +273,38 @@ func TestRoundTrip(t *testing.T) {
 				t.Fatalf("stats %v, %v", s, err)
 			}
 		}
+	}
+}
+
+// TestMessagesEndBetweenRows checks that only a row that is longer than a
+// message is cut.
+func TestMessagesEndBetweenRows(t *testing.T) {
+	const target, split = 4096, 1000
+	r := seedtest.New(t)
+	var rows []Row
+	for i := range 500 {
+		row := Row{Key: fmt.Appendf(nil, "row%03d", i)}
+		for c := range 1 + r.IntN(12) {
+			row.Cells = append(row.Cells, Cell{Family: "f", Qualifier: fmt.Appendf(nil, "q%02d", c), Value: make([]byte, r.IntN(1000))})
+		}
+		rows = append(rows, row)
+	}
+	var v validator
+	cuts := 0
+	for i, m := range encode(t, rows, Options{Target: target, Split: split}, r) {
+		before := len(v.rows)
+		if err := v.message(m); err != nil {
+			t.Fatal(err)
+		}
+		if v.row != nil {
+			cuts++
+			if n := len(v.rows); n != before {
+				t.Fatalf("message %d ends within a row, behind %d others", i, n-before)
+			}
+		}
+	}
+	if v.row != nil || len(v.rows) != len(rows) || cuts == 0 {
+		t.Fatalf("%d rows, %d cuts", len(v.rows), cuts)
 	}
 }
 

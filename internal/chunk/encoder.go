@@ -87,11 +87,13 @@ type Encoder struct {
 	opts  Options
 	buf   []byte    // the message in progress
 	boxed *[]byte   // the pool's, which buf began in
-	ready []*[]byte // complete messages
+	ready []message // complete
+	mid   bool      // the message that Take returned last ended within a row
 	first bool      // no message is complete yet
 
 	last     int // where the last chunk of the row in progress begins in buf; -1: no such chunk
 	lastBody int // where its body begins
+	start    int // where the row in progress begins in buf; 0 also if it began in an earlier message
 	inRow    bool
 
 	row       []byte // of the row in progress
@@ -107,12 +109,22 @@ func NewEncoder(opts Options) *Encoder {
 	return &Encoder{opts: opts, last: -1, first: true}
 }
 
+// message is a complete one.
+type message struct {
+	box *[]byte
+	mid bool // it ends within a row
+}
+
 // Rows and Cells return how many were added; a row counts from EndRow.
 func (e *Encoder) Rows() int64  { return e.rows }
 func (e *Encoder) Cells() int64 { return e.cells }
 
 // InRow reports whether a row has begun and not ended.
 func (e *Encoder) InRow() bool { return e.inRow }
+
+// MidRow reports whether the message that Take returned last ended within a
+// row.
+func (e *Encoder) MidRow() bool { return e.mid }
 
 // AddCell adds a cell. row is not empty, and the same until EndRow; families
 // and qualifiers come in their order. The cell is copied.
@@ -202,17 +214,18 @@ func (e *Encoder) Full() bool {
 func (e *Encoder) Len() int {
 	n := len(e.buf)
 	if e.last >= 0 {
-		n = e.last
+		n = e.cut()
 	}
 	for _, m := range e.ready {
-		n += len(*m)
+		n += len(*m.box)
 	}
 	return n
 }
 
 // Take returns the next message, complete or not; nil: there is nothing to
-// send. The last chunk of a row in progress is kept back, as it may have to
-// commit the row.
+// send. A row in progress is kept back if rows precede it in the message, and of
+// another its last chunk, as that may have to commit the row. So a message ends
+// within a row only if it has nothing but part of that row.
 func (e *Encoder) Take() *[]byte {
 	if len(e.ready) == 0 {
 		e.roll()
@@ -222,7 +235,8 @@ func (e *Encoder) Take() *[]byte {
 	}
 	m := e.ready[0]
 	e.ready = append(e.ready[:0], e.ready[1:]...)
-	return m
+	e.mid = m.mid
+	return m.box
 }
 
 // Close gives back the buffers of messages that were not taken.
@@ -231,7 +245,7 @@ func (e *Encoder) Close() {
 	e.finishMessage()
 	for _, m := range e.ready {
 		if e.opts.Pool != nil {
-			e.opts.Pool.Put(m)
+			e.opts.Pool.Put(m.box)
 		}
 	}
 	e.ready = nil
@@ -317,6 +331,9 @@ func (e *Encoder) addChunk(c *header, value []byte, total int) {
 	e.reserve(1 + width + n + commitLen)
 	b := e.buf
 	e.last = len(b)
+	if len(c.row) > 0 {
+		e.start = e.last
+	}
 	b = append(b, tagChunk)
 	b = b[:len(b)+width]
 	e.lastBody = len(b)
