@@ -14,10 +14,12 @@
 //
 // Calls are retried within the context's deadline (60 s where it has none, but
 // for reads of rows) wherever that is safe: always while a tablet moves or its
-// server fails over before the request reached it; after a lost reply only if
-// applying the mutations twice is the same as once, which it is for cells with
-// timestamps and for deletions, not for ServerTime, AddIntToCell and
-// ApplyReadModifyWrite. What cannot be retried comes back as ErrUnknownOutcome.
+// server fails over, for each write is applied once however often it is sent.
+// Behind an Endpoint, which may be any server of the API, a write is sent again
+// after a lost reply only if applying it twice is the same as once: cells with
+// timestamps and deletions, not ServerTime, AddIntToCell and
+// ApplyReadModifyWrite. What cannot be retried, or was for 5 minutes in vain,
+// comes back as ErrUnknownOutcome.
 // Errors wrap the sentinels of this package; status.Code works on those that
 // came from a server.
 //

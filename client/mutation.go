@@ -11,8 +11,7 @@ import (
 // milliseconds unless they were made otherwise.
 type Timestamp int64
 
-// ServerTime makes the server choose the timestamp. A write that uses it is not
-// idempotent.
+// ServerTime makes the server choose the timestamp.
 const ServerTime Timestamp = -1
 
 // Now returns the present time in whole milliseconds.

@@ -124,8 +124,7 @@ func (t *Table) ApplyBulk(ctx context.Context, rows []string, ms []*Mutation) ([
 	return errs, nil
 }
 
-// ApplyReadModifyWrite applies m to a row and returns the cells it wrote. It is
-// not sent again after a lost reply: see ErrUnknownOutcome.
+// ApplyReadModifyWrite applies m to a row and returns the cells it wrote.
 func (t *Table) ApplyReadModifyWrite(ctx context.Context, row string, m *ReadModifyWrite) (Row, error) {
 	req := append(t.header(row, len(m.buf), 4), m.buf...)
 	raw, err := t.c.router.ReadModifyWriteRow(ctx, t.key, []byte(row), req)

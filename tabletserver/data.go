@@ -47,8 +47,11 @@ func (s *Server) MutateRow(ctx context.Context, g route.Target, req []byte) erro
 	if err != nil {
 		return err
 	}
+	if err := tablet.CheckStart(r.Idempotency.StartMicros); err != nil {
+		return err
+	}
 	t.Counters.Writes.Add(1)
-	return t.Apply(ctx, r.Row, r.Mutations)
+	return t.Apply(ctx, r.Row, r.Mutations, &r.Once)
 }
 
 // MutateRows implements route.Server. All entries are appended before the
@@ -72,11 +75,15 @@ func (s *Server) MutateRows(ctx context.Context, g route.Target, entries [][]byt
 	var groups []group
 	var e mutation.Entry
 	for i, raw := range entries {
-		if err := mutation.ParseEntry(raw, &e); err != nil {
+		err := mutation.ParseEntry(raw, &e)
+		if err == nil {
+			err = tablet.CheckStart(e.Idempotency.StartMicros)
+		}
+		if err != nil {
 			fail(i, err)
 			continue
 		}
-		batch, err := t.Append(ctx, e.Row, e.Mutations)
+		batch, err := t.Append(ctx, e.Row, e.Mutations, &e.Once)
 		if err != nil {
 			fail(i, err)
 			continue

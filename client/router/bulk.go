@@ -19,8 +19,8 @@ const maxParallel = 32
 // rows, to all tablets at the same time. It returns nil or an error for each
 // entry (nil: applied), or one error for all where the table does not exist.
 // Entries of one row are applied in their order. Those that certainly failed
-// for a passing reason are sent again; those whose outcome is unknown only
-// where they are idempotent. The entries are not kept.
+// for a passing reason are sent again, and those whose outcome is unknown; each
+// is applied at most once. The entries are not kept.
 func (r *Router) MutateRows(ctx context.Context, table []byte, entries [][]byte) ([]error, error) {
 	ctx, cancel := r.withDeadline(ctx)
 	defer cancel()
@@ -36,6 +36,7 @@ func (r *Router) MutateRows(ctx context.Context, table []byte, entries [][]byte)
 			continue
 		}
 		b.rows[i] = row
+		b.begin(i)
 		todo = append(todo, i)
 	}
 	if len(todo) == 0 {
@@ -77,10 +78,44 @@ type bulk struct {
 	table   []byte
 	entries [][]byte
 	rows    [][]byte
+	onces   []once        // of the entries; nil where none needs any
+	owned   bool          // entries is a copy of the caller's slice
 	slots   chan struct{} // one for each request in flight
 
 	mu   sync.Mutex
 	errs []error // nil while there is none
+}
+
+// begin prepares entry i for its first attempt.
+func (b *bulk) begin(i int) {
+	var o once
+	entry := o.begin(b.r, b.entries[i], mutation.FormEntry)
+	if o.began.IsZero() {
+		return
+	}
+	if b.onces == nil {
+		b.onces = make([]once, len(b.entries))
+	}
+	b.onces[i] = o
+	if o.stamped {
+		if !b.owned {
+			b.entries, b.owned = slices.Clone(b.entries), true
+		}
+		b.entries[i] = entry
+	}
+}
+
+// again reports whether entry i may be sent after an unknown outcome.
+func (b *bulk) again(i int) bool {
+	return b.onces == nil || b.onces[i].again()
+}
+
+// next prepares entry i, which is in one group only, for the attempt after one
+// whose outcome is unknown.
+func (b *bulk) next(i int) {
+	if b.onces != nil {
+		b.entries[i] = b.onces[i].next(b.entries[i])
+	}
 }
 
 func (b *bulk) fail(i int, err error) {
@@ -184,7 +219,7 @@ func (b *bulk) send(ctx context.Context, loc *location, todo []int, e *effort) [
 			entries[n] = b.entries[i]
 		}
 	}
-	errs, err := b.call(ctx, loc, entries)
+	errs, err := b.call(ctx, loc, entries, todo)
 	if err == nil && errs == nil {
 		b.r.budget.earn()
 		return nil
@@ -193,32 +228,33 @@ func (b *bulk) send(ctx context.Context, loc *location, todo []int, e *effort) [
 		err = fmt.Errorf("%w: %d statuses for %d entries", base.ErrUnknownOutcome, len(errs), len(todo))
 	}
 	if err != nil {
-		return b.again(ctx, loc, todo, err, e)
+		return b.retry(ctx, loc, todo, err, e)
 	}
 	b.r.budget.earn()
 	return b.sort(ctx, loc, todo, errs, e)
 }
 
-func (b *bulk) call(ctx context.Context, loc *location, entries [][]byte) ([]error, error) {
+func (b *bulk) call(ctx context.Context, loc *location, entries [][]byte, todo []int) ([]error, error) {
 	b.slots <- struct{}{}
 	defer func() { <-b.slots }()
 	if s := loc.server; s.local == nil && s.whole == nil {
 		var g *guard
 		ctx, g = b.r.watch(ctx, b.table, loc, func() bool {
-			return !slices.ContainsFunc(entries, func(e []byte) bool { return !idempotentEntry(e) })
+			return !slices.ContainsFunc(todo, func(i int) bool { return !b.again(i) })
 		})
 		defer g.end()
 	}
 	return loc.server.pick().MutateRows(ctx, loc.target, entries)
 }
 
-// again judges an error of all of todo and returns what is to be tried again.
-func (b *bulk) again(ctx context.Context, loc *location, todo []int, err error, e *effort) []int {
+// retry judges an error of all of todo and returns what is to be tried again.
+func (b *bulk) retry(ctx context.Context, loc *location, todo []int, err error, e *effort) []int {
 	retry := todo
 	if unknownOutcome(err) {
 		retry = nil
 		for _, i := range todo {
-			if idempotentEntry(b.entries[i]) {
+			if b.again(i) {
+				b.next(i)
 				retry = append(retry, i)
 			} else {
 				b.fail(i, e.undecided(err))
@@ -244,7 +280,10 @@ func (b *bulk) sort(ctx context.Context, loc *location, todo []int, errs []error
 		switch {
 		case err == nil:
 			continue
-		case passing(err), unknownOutcome(err) && idempotentEntry(b.entries[i]):
+		case passing(err), unknownOutcome(err) && b.again(i):
+			if !passing(err) {
+				b.next(i)
+			}
 			retry = append(retry, i)
 			if why == nil {
 				why = err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/mutation"
 	"github.com/tabletdb/tabletdb/internal/route"
 	"github.com/tabletdb/tabletdb/lockservice"
 )
@@ -149,7 +150,8 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 		entryRow(b)
-		idempotentEntry(b)
-		idempotentRow(b)
+		for f := mutation.FormMutateRow; f <= mutation.FormReadModifyWriteRow; f++ {
+			mutation.Repeatable(b, f)
+		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/bigtable/apiv2/bigtablepb"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tabletdb/tabletdb/client/tabletstest"
 	"github.com/tabletdb/tabletdb/internal/base"
@@ -25,17 +26,53 @@ func TestUnknownOutcome(t *testing.T) {
 		if err := x.write(ctx, "a"); err != nil || x.servers[0].Calls("MutateRow") != 2 {
 			x.Errorf("a cell with a timestamp: %v", err)
 		}
-		if err := x.write(ctx, "a", set("q", "v", -1)); !errors.Is(err, base.ErrUnknownOutcome) || x.servers[0].Calls("MutateRow") != 1 {
+		if err := x.write(ctx, "s", set("q", "v", -1)); err != nil || x.servers[0].Calls("MutateRow") != 2 {
 			x.Errorf("a cell with the server's timestamp: %v", err)
 		}
+		x.expect(&bigtablepb.ReadRowsRequest{}, "a", "s")
 		lost = 0
 		inc := marshal(x, &bigtablepb.ReadModifyWriteRowRequest{RowKey: []byte("n"), Rules: []*bigtablepb.ReadModifyWriteRule{
 			{FamilyName: "f", ColumnQualifier: []byte("n"), Rule: &bigtablepb.ReadModifyWriteRule_IncrementAmount{IncrementAmount: 1}}}})
-		if _, err := x.r.ReadModifyWriteRow(ctx, x.name, []byte("n"), inc); !errors.Is(err, base.ErrUnknownOutcome) {
-			x.Errorf("an increment: %v", err)
+		for want := byte(1); want < 4; want++ {
+			raw, err := x.r.ReadModifyWriteRow(ctx, x.name, []byte("n"), inc)
+			var resp bigtablepb.ReadModifyWriteRowResponse
+			if err == nil {
+				err = proto.Unmarshal(raw, &resp)
+			}
+			if err != nil || resp.Row.Families[0].Columns[0].Cells[0].Value[7] != want {
+				x.Errorf("increment %d: %v, %v", want, &resp, err)
+			}
 		}
-		if n := x.servers[0].Calls("ReadModifyWriteRow"); n != 1 {
-			x.Errorf("an increment was sent %d times", n)
+		if n := x.servers[0].Calls("ReadModifyWriteRow"); n != 6 {
+			x.Errorf("3 increments were sent %d times", n)
+		}
+		check := marshal(x, &bigtablepb.CheckAndMutateRowRequest{RowKey: []byte("c"), FalseMutations: []*bigtablepb.Mutation{set("q", "v", 1000)}})
+		if matched, err := x.r.CheckAndMutateRow(ctx, x.name, []byte("c"), check); err != nil || matched || x.servers[0].Calls("CheckAndMutateRow") != 2 {
+			x.Errorf("matched %v, %v: the first attempt made the row", matched, err)
+		}
+	})
+}
+
+// TestRepeatsEnd: what must not be applied twice is sent again for a while only,
+// however patient the caller is, for it is not remembered for ever.
+func TestRepeatsEnd(t *testing.T) {
+	inBubble(t, 1, nil, func(x *fixture) {
+		x.fill("a")
+		x.servers[0].SetFault(tabletstest.Fault{Before: func(tabletstest.Op) error { return base.ErrUnavailable }})
+		began := time.Now()
+		if err := x.write(within(time.Hour), "a", set("q", "v", -1)); !errors.Is(err, base.ErrUnknownOutcome) {
+			x.Error(err)
+		}
+		if d := time.Since(began); d > base.SystemRetention/2 {
+			x.Errorf("gave up after %v", d)
+		}
+		began = time.Now()
+		entry := marshal(x, &bigtablepb.MutateRowsRequest_Entry{RowKey: []byte("b"), Mutations: []*bigtablepb.Mutation{set("q", "1", -1)}})
+		if errs, err := x.r.MutateRows(within(time.Hour), x.name, [][]byte{entry}); err != nil || !errors.Is(errs[0], base.ErrUnknownOutcome) {
+			x.Error(errs, err)
+		}
+		if d := time.Since(began); d > base.SystemRetention/2 {
+			x.Errorf("gave up after %v", d)
 		}
 	})
 }
@@ -98,8 +135,12 @@ func TestMutateRowsUnknownOutcome(t *testing.T) {
 			marshal(x, &bigtablepb.MutateRowsRequest_Entry{RowKey: []byte("a"), Mutations: []*bigtablepb.Mutation{set("q", "1", 1000)}}),
 			marshal(x, &bigtablepb.MutateRowsRequest_Entry{RowKey: []byte("b"), Mutations: []*bigtablepb.Mutation{set("q", "1", -1)}}),
 		})
-		if err != nil || errs[0] != nil || !errors.Is(errs[1], base.ErrUnknownOutcome) {
+		if err != nil || errs != nil {
 			x.Errorf("%v, %v", errs, err)
+		}
+		x.expect(&bigtablepb.ReadRowsRequest{}, "a", "b")
+		if n := x.servers[0].Calls("MutateRows"); n != 2 {
+			x.Errorf("sent %d times", n)
 		}
 	})
 }

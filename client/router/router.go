@@ -75,6 +75,7 @@ type Router struct {
 	options Options
 	budget  budget
 	stats   stats
+	ids     ids
 
 	ctx    context.Context // the router's lifetime
 	cancel context.CancelFunc
@@ -105,6 +106,7 @@ func New(c Config) *Router {
 		r.local = func(string) route.Server { return nil }
 	}
 	r.budget.init(r.options.Budget)
+	r.ids.init()
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.tables.Store(&map[string]*table{})
 	r.mu.servers = map[string]*server{}

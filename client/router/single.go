@@ -3,7 +3,6 @@ package router
 import (
 	"context"
 
-	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/mutation"
 	"github.com/tabletdb/tabletdb/internal/route"
 )
@@ -23,20 +22,27 @@ type call struct {
 	kind            callKind
 	table, row, req []byte
 
+	once once
+
 	matched bool
 	resp    []byte
 }
 
+// form is the message that the request is.
+func (k callKind) form() mutation.Form {
+	return [...]mutation.Form{mutateRow: mutation.FormMutateRow, checkAndMutateRow: mutation.FormCheckAndMutateRow, readModifyWriteRow: mutation.FormReadModifyWriteRow}[k]
+}
+
 // MutateRow sends a MutateRowRequest for row of the named table. Table and row
-// must be those of the request; req is not kept. It is sent again after an
-// unknown outcome only where all its mutations are idempotent.
+// must be those of the request; req is not kept. It is applied at most once,
+// also where it is sent again after an unknown outcome.
 func (r *Router) MutateRow(ctx context.Context, table, row, req []byte) error {
 	c := call{kind: mutateRow, table: table, row: row, req: req}
 	return r.run(ctx, &c)
 }
 
 // CheckAndMutateRow sends a CheckAndMutateRowRequest and returns whether the
-// predicate matched. It is never sent again after an unknown outcome.
+// predicate matched. It is applied at most once, as MutateRow does.
 func (r *Router) CheckAndMutateRow(ctx context.Context, table, row, req []byte) (matched bool, err error) {
 	c := call{kind: checkAndMutateRow, table: table, row: row, req: req}
 	err = r.run(ctx, &c)
@@ -44,7 +50,7 @@ func (r *Router) CheckAndMutateRow(ctx context.Context, table, row, req []byte) 
 }
 
 // ReadModifyWriteRow sends a ReadModifyWriteRowRequest and returns its
-// response. It is never sent again after an unknown outcome.
+// response. It is applied at most once, as MutateRow does.
 func (r *Router) ReadModifyWriteRow(ctx context.Context, table, row, req []byte) (resp []byte, err error) {
 	c := call{kind: readModifyWriteRow, table: table, row: row, req: req}
 	err = r.run(ctx, &c)
@@ -56,6 +62,7 @@ func (r *Router) run(ctx context.Context, c *call) error {
 	if err := mutation.CheckRowKey(c.row); err != nil {
 		return err
 	}
+	c.req = c.once.begin(r, c.req, c.kind.form())
 	var loc *location
 	var err error
 	if t := r.cached(c.table); t != nil {
@@ -85,7 +92,7 @@ func (r *Router) sendRemote(ctx context.Context, loc *location, c *call) error {
 	copied := *c // what the guard holds on to escapes
 	if loc.server.whole == nil {
 		var g *guard
-		ctx, g = r.watch(ctx, c.table, loc, copied.idempotent)
+		ctx, g = r.watch(ctx, c.table, loc, copied.once.again)
 		defer g.end()
 	}
 	err := copied.send(ctx, loc, loc.server.pick())
@@ -105,9 +112,6 @@ func (c *call) send(ctx context.Context, loc *location, s route.Server) (err err
 	return err
 }
 
-// idempotent reports whether the call may be applied twice.
-func (c *call) idempotent() bool { return c.kind == mutateRow && idempotentRow(c.req) }
-
 // rerun goes on after the first attempt, which failed with err at loc, or was
 // not made (nil).
 func (r *Router) rerun(ctx context.Context, c *call, loc *location, err error) error {
@@ -116,8 +120,11 @@ func (r *Router) rerun(ctx context.Context, c *call, loc *location, err error) e
 	e := effort{r: r, table: c.table, write: true}
 	for {
 		if err != nil {
-			if ferr := e.failed(ctx, loc, err, c.idempotent()); ferr != nil {
+			if ferr := e.failed(ctx, loc, err, c.once.again()); ferr != nil {
 				return ferr
+			}
+			if unknownOutcome(err) {
+				c.req = c.once.next(c.req)
 			}
 		}
 		if loc, err = e.place(ctx, c.row); err != nil {
@@ -126,45 +133,6 @@ func (r *Router) rerun(ctx context.Context, c *call, loc *location, err error) e
 		if err = r.send(ctx, loc, c); err == nil {
 			r.budget.earn()
 			return nil
-		}
-	}
-}
-
-// idempotentRow reports whether applying a MutateRowRequest twice is the same
-// as once.
-func idempotentRow(req []byte) bool {
-	m, err := mutation.ParseMutateRow(req)
-	return err == nil && idempotent(m.Mutations)
-}
-
-// idempotentEntry is idempotentRow for a MutateRowsRequest.Entry.
-func idempotentEntry(raw []byte) bool {
-	var e mutation.Entry
-	return mutation.ParseEntry(raw, &e) == nil && idempotent(e.Mutations)
-}
-
-// idempotent reports whether the mutations of a row may be applied twice: cells
-// with timestamps of the client, and deletions. A cell whose timestamp the
-// server assigns would be there twice, an addition would count twice.
-func idempotent(l mutation.List) bool {
-	it := l.Iter()
-	var op mutation.Op
-	for {
-		ok, err := it.Next(&op)
-		if err != nil {
-			return false
-		}
-		if !ok {
-			return true
-		}
-		switch op.Kind {
-		case base.KindSet:
-			if op.Timestamp < 0 {
-				return false
-			}
-		case base.KindDeleteColumn, base.KindDeleteFamily, base.KindDeleteRow:
-		default:
-			return false
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/mem"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/mutation"
 	"github.com/tabletdb/tabletdb/internal/route"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/meta"
@@ -162,7 +163,11 @@ func (s *Server) MutateRow(_ context.Context, t route.Target, req []byte) error 
 	if err := tb.check(m.RowKey); err != nil {
 		return err
 	}
-	if err := tb.store.mutate(m.RowKey, m.Mutations); err != nil {
+	parsed, err := mutation.ParseMutateRow(req)
+	if err != nil {
+		return err
+	}
+	if err := tb.store.mutate(m.RowKey, m.Mutations, parsed.Once); err != nil {
 		return err
 	}
 	return f.after(op)
@@ -182,8 +187,12 @@ func (s *Server) MutateRows(_ context.Context, t route.Target, entries [][]byte)
 		if err == nil {
 			err = tb.check(m.RowKey)
 		}
+		var parsed mutation.Entry
 		if err == nil {
-			err = tb.store.mutate(m.RowKey, m.Mutations)
+			err = mutation.ParseEntry(raw, &parsed)
+		}
+		if err == nil {
+			err = tb.store.mutate(m.RowKey, m.Mutations, parsed.Once)
 		}
 		if errs[i] = err; err != nil {
 			failed = true
@@ -213,7 +222,11 @@ func (s *Server) CheckAndMutateRow(_ context.Context, t route.Target, req []byte
 	if err := tb.check(m.RowKey); err != nil {
 		return false, err
 	}
-	matched, err := tb.store.checkAndMutate(m)
+	parsed, err := mutation.ParseCheckAndMutateRow(req)
+	if err != nil {
+		return false, err
+	}
+	matched, err := once(tb.store, m.RowKey, parsed.Once, func() (bool, error) { return tb.store.checkAndMutateLocked(m) })
 	if err != nil {
 		return false, err
 	}
@@ -234,7 +247,11 @@ func (s *Server) ReadModifyWriteRow(_ context.Context, t route.Target, req []byt
 	if err := tb.check(m.RowKey); err != nil {
 		return nil, err
 	}
-	resp, err := tb.store.modify(m)
+	parsed, err := mutation.ParseReadModifyWriteRow(req)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := once(tb.store, m.RowKey, parsed.Once, func() ([]byte, error) { return tb.store.modifyLocked(m) })
 	if err != nil {
 		return nil, err
 	}

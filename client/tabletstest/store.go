@@ -12,14 +12,16 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/mutation"
 	"github.com/tabletdb/tabletdb/internal/rowset"
 )
 
 // store holds the rows of a table; all its tablets share it, as they share a
 // bucket.
 type store struct {
-	mu sync.Mutex
-	m  map[string][]cell
+	mu      sync.Mutex
+	m       map[string][]cell
+	applied map[string]any // answers of requests, by row and what they are recognised by
 }
 
 type cell struct {
@@ -42,7 +44,26 @@ func (r row) size() int {
 	return n
 }
 
-func newStore() *store { return &store{m: map[string][]cell{}} }
+func newStore() *store { return &store{m: map[string][]cell{}, applied: map[string]any{}} }
+
+// once returns what f returned when the request came first. It calls f with the
+// store locked.
+func once[T any](s *store, row []byte, o mutation.Once, f func() (T, error)) (T, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !o.Named() {
+		return f()
+	}
+	key := string(row) + "\x00" + string(o.AppendKey(nil))
+	if a, ok := s.applied[key]; ok {
+		return a.(T), nil
+	}
+	a, err := f()
+	if err == nil {
+		s.applied[key] = a
+	}
+	return a, err
+}
 
 // rows returns the rows in [start, end), in order.
 func (s *store) rows(start, end []byte) []row {
@@ -60,10 +81,9 @@ func (s *store) rows(start, end []byte) []row {
 
 func reversed(rows []row) []row { slices.Reverse(rows); return rows }
 
-func (s *store) mutate(key []byte, ms []*bigtablepb.Mutation) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.mutateLocked(string(key), ms)
+func (s *store) mutate(key []byte, ms []*bigtablepb.Mutation, o mutation.Once) error {
+	_, err := once(s, key, o, func() (bool, error) { return true, s.mutateLocked(string(key), ms) })
+	return err
 }
 
 // mutateLocked applies all mutations or none.
@@ -135,9 +155,7 @@ func put(cells []cell, c cell) []cell {
 	return slices.Insert(cells, i, c)
 }
 
-func (s *store) checkAndMutate(m *bigtablepb.CheckAndMutateRowRequest) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *store) checkAndMutateLocked(m *bigtablepb.CheckAndMutateRowRequest) (bool, error) {
 	matched := len(s.m[string(m.RowKey)]) > 0
 	switch f := m.PredicateFilter.GetFilter().(type) {
 	case nil, *bigtablepb.RowFilter_PassAllFilter:
@@ -153,9 +171,7 @@ func (s *store) checkAndMutate(m *bigtablepb.CheckAndMutateRowRequest) (bool, er
 	return matched, s.mutateLocked(string(m.RowKey), ms)
 }
 
-func (s *store) modify(m *bigtablepb.ReadModifyWriteRowRequest) ([]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *store) modifyLocked(m *bigtablepb.ReadModifyWriteRowRequest) ([]byte, error) {
 	cells := slices.Clone(s.m[string(m.RowKey)])
 	out := &bigtablepb.Row{Key: m.RowKey}
 	for _, r := range m.Rules {

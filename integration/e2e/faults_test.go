@@ -135,6 +135,25 @@ func TestKillTabletServer(t *testing.T) {
 	x.finish("kill -9 of a tablet server", recovery)
 }
 
+// TestKillIsNotSeen: a server dies in the middle of bulk loads, scans, single
+// writes at the server's time, increments and conditional writes of clients that
+// do not talk to it themselves. None of them sees an error, and nothing is
+// applied twice: with no answer missing, counters and registers have one value
+// that explains what was seen.
+func TestKillIsNotSeen(t *testing.T) {
+	x := newScenario(t, shape{tablets: 4}, false)
+	x.struck()
+	for _, p := range x.tablets[:2] {
+		x.kill(p)
+		x.run(coolOff)
+		x.probe.awaitAll(time.Now(), time.Minute)
+	}
+	x.finish("kill -9 of two tablet servers, one after the other, behind a gateway", 0)
+	if n, text := x.load.errors(); n > 0 {
+		t.Errorf("clients saw %d errors:\n%s", n, text)
+	}
+}
+
 func TestKillAndRestartTabletServer(t *testing.T) {
 	x := newScenario(t, shape{}, true)
 	x.struck()

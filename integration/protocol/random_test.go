@@ -2,6 +2,7 @@ package protocol_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -82,6 +83,8 @@ type world struct {
 	acks     atomic.Int64
 	unknowns atomic.Int64
 	refusals atomic.Int64
+	repeats  atomic.Int64 // that were acknowledged
+	ids      atomic.Uint64
 	reads    atomic.Int64
 	did      map[string]int
 }
@@ -189,7 +192,7 @@ func (w *world) run(steps int) {
 	if !w.failed.Load() {
 		w.verify()
 	}
-	w.t.Logf("%d acknowledged, %d unknown, %d refused, %d reads; %v; %d faults", w.acks.Load(), w.unknowns.Load(), w.refusals.Load(), w.reads.Load(), w.did, len(w.faulty.Events()))
+	w.t.Logf("%d acknowledged (%d when repeated), %d unknown, %d refused, %d reads; %v; %d faults", w.acks.Load(), w.repeats.Load(), w.unknowns.Load(), w.refusals.Load(), w.reads.Load(), w.did, len(w.faulty.Events()))
 	w.eventful()
 	if w.acks.Load() < int64(steps)/3 || w.reads.Load() < int64(steps)/10 {
 		w.t.Errorf("%d acknowledged writes and %d reads: little was tested", w.acks.Load(), w.reads.Load())
@@ -307,23 +310,71 @@ func (w *world) writer(n int, r *rand.Rand) {
 			delete(located, row)
 			continue
 		}
-		ctx, cancel := context.WithTimeout(w.ctx, time.Duration(r.Int64N(int64(3*time.Second))))
 		var o outcome
 		if r.IntN(3) == 0 {
 			w.model.increment(row, acked+100, pending)
-			_, err := s.Increment(ctx, tb, row, "v1", "n", 1)
-			o = w.judge(err)
+			o = w.persist(r, row, s, tb, func(ctx context.Context, s *tabletservertest.Server, tb meta.Tablet, once *tabletservertest.Once) error {
+				_, err := s.IncrementOnce(ctx, tb, once, row, "v1", "n", 1)
+				return err
+			})
 			w.model.increment(row, pending, o)
 		} else {
 			k := w.model.begin(row)
-			o = w.judge(s.Mutate(ctx, tb, row, mutations(k)...))
+			o = w.persist(r, row, s, tb, func(ctx context.Context, s *tabletservertest.Server, tb meta.Tablet, once *tabletservertest.Once) error {
+				return s.MutateOnce(ctx, tb, once, row, mutations(k)...)
+			})
 			w.model.end(row, k, o)
 		}
-		cancel()
 		if o != acked {
 			delete(located, row)
 		}
 	}
+}
+
+// persist makes a write as a router does: while its outcome is unknown it is
+// repeated, where the row is served by then. Some attempts arrive late, when a
+// later one has been made and even answered.
+func (w *world) persist(r *rand.Rand, row string, s *tabletservertest.Server, tb meta.Tablet,
+	write func(context.Context, *tabletservertest.Server, meta.Tablet, *tabletservertest.Once) error) outcome {
+	once := tabletservertest.Once{}
+	binary.BigEndian.PutUint64(once.ID[:], w.ids.Add(1))
+	try := func(once tabletservertest.Once) outcome {
+		ctx, cancel := context.WithTimeout(w.ctx, time.Duration(r.Int64N(int64(3*time.Second))))
+		defer cancel()
+		return w.judge(write(ctx, s, tb, &once))
+	}
+	o := try(once)
+	uncertain := o == unknown
+	for n := 0; uncertain && o != acked && n < 100 && !w.stop.Load(); n++ {
+		time.Sleep(time.Duration(r.Int64N(int64(200 * time.Millisecond))))
+		late, lateAt, lateS := once, tb, s
+		if o == unknown {
+			once.Attempt++
+		}
+		var err error
+		if tb, err = w.locate(row); err != nil {
+			w.fail("locate: %v", err)
+			break
+		}
+		if s = w.server(tb.Owner); s == nil {
+			s, o = lateS, refused // certainly not applied
+			continue
+		}
+		if o = try(once); o == acked {
+			w.repeats.Add(1)
+		}
+		if late.Attempt < once.Attempt && r.IntN(2) == 0 {
+			ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+			if err := write(ctx, lateS, lateAt, &late); err == nil && lateAt.Epoch == tb.Epoch && o == acked && s == lateS {
+				w.fail("row %s: attempt %d was answered after attempt %d", row, late.Attempt, once.Attempt)
+			}
+			cancel()
+		}
+	}
+	if uncertain && o == refused {
+		o = unknown // the earlier attempts
+	}
+	return o
 }
 
 // reader reads rows wherever it gets an answer, also by locations that are old.

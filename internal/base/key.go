@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"time"
 )
 
 // Kind says what an entry of a memtable or SSTable means. It is the last byte
@@ -31,6 +32,10 @@ const (
 // belong to, such as the ids of requests already applied (rule R13). No
 // filter, scan or schema shows it.
 const SystemFamily FamilyID = 1<<32 - 1
+
+// SystemRetention is how long cells of SystemFamily are kept, at least. Who
+// relies on them stops well before: clocks differ.
+const SystemRetention = 15 * time.Minute
 
 // A cell key is the memcomparable form of
 //

@@ -27,6 +27,7 @@ type MutateRow struct {
 	Row         []byte
 	Mutations   List
 	Idempotency Idempotency
+	Once        Once
 }
 
 // ParseMutateRow parses a google.bigtable.v2.MutateRowRequest. It checks the
@@ -34,7 +35,7 @@ type MutateRow struct {
 // checked by AppendRecord.
 func ParseMutateRow(raw []byte) (MutateRow, error) {
 	r := MutateRow{Mutations: List{raw: raw, key: 3<<3 | wireBytes}}
-	var idem []byte
+	var idem, id []byte
 	var hasIdem bool
 	s := scanner{rest: raw}
 	for s.next() {
@@ -51,6 +52,8 @@ func ParseMutateRow(raw []byte) (MutateRow, error) {
 			r.AuthorizedView = s.b
 		case 8<<3 | wireBytes:
 			idem, hasIdem = merge(idem, s.b, hasIdem), true
+		case idKey:
+			id = s.b
 		}
 	}
 	if err := s.err("MutateRowRequest"); err != nil {
@@ -62,6 +65,12 @@ func ParseMutateRow(raw []byte) (MutateRow, error) {
 	if hasIdem {
 		var err error
 		if r.Idempotency, err = parseIdempotency(idem); err != nil {
+			return MutateRow{}, err
+		}
+		r.Once.Token = r.Idempotency.Token
+	}
+	if id != nil {
+		if err := r.Once.setID(id); err != nil {
 			return MutateRow{}, err
 		}
 	}
@@ -139,6 +148,7 @@ type Entry struct {
 	Row         []byte
 	Mutations   List
 	Idempotency Idempotency
+	Once        Once
 	// Raw is the google.bigtable.v2.MutateRowsRequest.Entry as it was sent:
 	// what is forwarded when the row is served elsewhere.
 	Raw []byte
@@ -164,7 +174,7 @@ func (it *EntryIter) Next(e *Entry) (bool, error) {
 // ParseEntry parses one google.bigtable.v2.MutateRowsRequest.Entry into e.
 func ParseEntry(raw []byte, e *Entry) error {
 	*e = Entry{Raw: raw, Mutations: List{raw: raw, key: 2<<3 | wireBytes}}
-	var idem []byte
+	var idem, id []byte
 	var hasIdem bool
 	s := scanner{rest: raw}
 	for s.next() {
@@ -175,6 +185,8 @@ func ParseEntry(raw []byte, e *Entry) error {
 			e.Mutations.n++
 		case 3<<3 | wireBytes:
 			idem, hasIdem = merge(idem, s.b, hasIdem), true
+		case idKey:
+			id = s.b
 		}
 	}
 	if err := s.err("MutateRowsRequest.Entry"); err != nil {
@@ -183,6 +195,12 @@ func ParseEntry(raw []byte, e *Entry) error {
 	if hasIdem {
 		var err error
 		if e.Idempotency, err = parseIdempotency(idem); err != nil {
+			return err
+		}
+		e.Once.Token = e.Idempotency.Token
+	}
+	if id != nil {
+		if err := e.Once.setID(id); err != nil {
 			return err
 		}
 	}
@@ -198,6 +216,7 @@ type CheckAndMutateRow struct {
 	// matches when it holds any cell.
 	Predicate   []byte
 	True, False List // either may be empty, not both
+	Once        Once
 }
 
 // ParseCheckAndMutateRow parses a google.bigtable.v2.CheckAndMutateRowRequest.
@@ -226,6 +245,10 @@ func ParseCheckAndMutateRow(raw []byte) (CheckAndMutateRow, error) {
 			r.AppProfile = s.b
 		case 9<<3 | wireBytes:
 			r.AuthorizedView = s.b
+		case idKey:
+			if err := r.Once.setID(s.b); err != nil {
+				return CheckAndMutateRow{}, err
+			}
 		}
 	}
 	if err := s.err("CheckAndMutateRowRequest"); err != nil {

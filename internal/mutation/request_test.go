@@ -224,3 +224,18 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkRepeatable is what every write pays for exactly once.
+func BenchmarkRepeatable(b *testing.B) {
+	raw, err := proto.Marshal(&bigtablepb.MutateRowsRequest_Entry{RowKey: []byte("row"), Mutations: []*bigtablepb.Mutation{
+		{Mutation: &bigtablepb.Mutation_SetCell_{SetCell: &bigtablepb.Mutation_SetCell{FamilyName: "f", ColumnQualifier: []byte("q"), TimestampMicros: 1000, Value: make([]byte, 100)}}}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if ok, _ := Repeatable(raw, FormEntry); !ok {
+			b.Fatal("not repeatable")
+		}
+	}
+}

@@ -13,6 +13,7 @@ type ReadModifyWriteRow struct {
 	Target
 	Row   []byte
 	Rules Rules
+	Once  Once
 }
 
 // Rules is the rules of one read-modify-write, in their order, still encoded.
@@ -52,6 +53,10 @@ func ParseReadModifyWriteRow(raw []byte) (ReadModifyWriteRow, error) {
 			r.AppProfile = s.b
 		case 6<<3 | wireBytes:
 			r.AuthorizedView = s.b
+		case idKey:
+			if err := r.Once.setID(s.b); err != nil {
+				return ReadModifyWriteRow{}, err
+			}
 		}
 	}
 	if err := s.err("ReadModifyWriteRowRequest"); err != nil {

@@ -38,12 +38,22 @@ func (s *scanner) next() bool {
 	}
 	switch s.key & 7 {
 	case wireBytes:
+		if len(s.rest) > 0 && s.rest[0] < 0x80 { // short, as most are
+			if n := 1 + int(s.rest[0]); n <= len(s.rest) {
+				s.b, s.rest = s.rest[1:n:n], s.rest[n:]
+				return true
+			}
+		}
 		b, n := protowire.ConsumeBytes(s.rest)
 		if n < 0 {
 			return s.fail()
 		}
 		s.b, s.rest = b, s.rest[n:]
 	case wireVarint:
+		if len(s.rest) > 0 && s.rest[0] < 0x80 {
+			s.v, s.rest = uint64(s.rest[0]), s.rest[1:]
+			return true
+		}
 		v, n := protowire.ConsumeVarint(s.rest)
 		if n < 0 {
 			return s.fail()

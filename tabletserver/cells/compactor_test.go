@@ -105,7 +105,7 @@ func TestCompactorSystemFamily(t *testing.T) {
 	s := testSchema(t)
 	entries := []entry{
 		{row: "r", family: base.SystemFamily, qual: "young", ts: now, seq: 1, kind: base.KindSet, value: []byte("id")},
-		{row: "r", family: base.SystemFamily, qual: "old", ts: now - cells.SystemRetention.Microseconds() - 1, seq: 2, kind: base.KindSet, value: []byte("id")},
+		{row: "r", family: base.SystemFamily, qual: "old", ts: now - base.SystemRetention.Microseconds() - 1, seq: 2, kind: base.KindSet, value: []byte("id")},
 		{row: "s", family: all, qual: "q", ts: 1000, seq: 3, kind: base.KindSet, value: []byte("v")},
 	}
 	if got := readAll(t, newSlice(entries), s, base.MaxSeq); len(got) != 1 {

@@ -49,7 +49,7 @@ const (
 // NewReader returns a Reader of the entries of it up to snapshot, with the
 // rules of s applied as of the time now, in microseconds.
 func NewReader(it base.Iterator, s *schema.Schema, snapshot base.Seq, now int64) *Reader {
-	return &Reader{it: it, res: resolver{schema: s, snapshot: snapshot, now: now}}
+	return &Reader{it: it, res: resolver{schema: s, snapshot: snapshot, now: now, reads: true}}
 }
 
 // Err returns the error that ended the walk, if any.
@@ -287,6 +287,28 @@ func (r *Reader) SeekColumn(f base.FamilyID, qualifier []byte) bool {
 	return r.valid
 }
 
+// System returns the newest hidden cell of the current row with that qualifier:
+// its value, valid until the reader moves, its timestamp and its sequence
+// number; ok is false where there is none. The reader is of no other use in this
+// row afterwards.
+func (r *Reader) System(qualifier []byte) (value []byte, timestamp int64, seq base.Seq, ok bool) {
+	r.seek = append(r.seek[:0], r.res.row...)
+	r.seek = binary.BigEndian.AppendUint32(r.seek, uint32(base.SystemFamily))
+	r.seek = append(r.seek, 1)
+	r.seek = base.AppendRowPrefix(r.seek, qualifier)
+	for r.valid = r.it.SeekGE(r.seek); r.valid; r.valid = r.it.Next() {
+		key := r.it.Key()
+		if !bytes.HasPrefix(key, r.seek) || len(key) != len(r.seek)+17 {
+			break
+		}
+		if seq, _ := base.Trailer(key); seq <= r.res.snapshot {
+			return r.it.Value(), int64(^binary.BigEndian.Uint64(key[len(r.seek)+1:])), seq, true
+		}
+	}
+	r.fresh = r.valid
+	return nil, 0, 0, false
+}
+
 // passTombstones classifies the row and family tombstones that the reader
 // stands before.
 func (r *Reader) passTombstones() bool {
@@ -310,9 +332,6 @@ func ofRowOrFamily(key []byte) bool {
 
 // take makes the current entry the current cell.
 func (r *Reader) take(value []byte) bool {
-	if r.res.family == nil { // the system family: nobody sees it
-		return r.Next()
-	}
 	q, err := r.res.qualifier()
 	if err != nil {
 		return r.fail(err)

@@ -7,15 +7,11 @@ package cells
 import (
 	"bytes"
 	"encoding/binary"
-	"time"
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/mutation/aggregate"
 	"github.com/tabletdb/tabletdb/tabletserver/schema"
 )
-
-// SystemRetention is how long cells of base.SystemFamily are kept.
-const SystemRetention = 15 * time.Minute
 
 // class is the meaning of one entry.
 type class uint8
@@ -42,6 +38,8 @@ type resolver struct {
 	schema   *schema.Schema
 	snapshot base.Seq
 	now      int64 // microseconds
+	// reads: cells of the system family are hidden.
+	reads bool
 
 	// The row, family and column of the last entry; row and column are
 	// prefixes of its key, copied.
@@ -78,7 +76,7 @@ func (r *resolver) startRow(prefix []byte) {
 
 func (r *resolver) startFamily(id base.FamilyID) {
 	r.familyID, r.family, r.famDel = id, r.schema.ByID(id), 0
-	r.familyDone = r.family == nil && id != base.SystemFamily
+	r.familyDone = r.family == nil && (r.reads || id != base.SystemFamily)
 	r.startColumn(nil)
 }
 
@@ -130,7 +128,8 @@ func (r *resolver) classify(key, value []byte) (class, error) {
 		}
 		r.startColumn(key[len(r.row):n])
 	}
-	if r.familyDone || seq <= r.rowDel || seq <= r.famDel {
+	// A request that was applied was applied, whatever became of the row.
+	if r.familyDone || r.familyID != base.SystemFamily && (seq <= r.rowDel || seq <= r.famDel) {
 		return hidden, nil
 	}
 	return r.classifyInColumn(key, value, seq, kind)
@@ -196,7 +195,7 @@ func (r *resolver) classifyCell(ts int64) class {
 
 func (r *resolver) drop(ts int64) bool {
 	if r.familyID == base.SystemFamily {
-		return ts < r.now-SystemRetention.Microseconds()
+		return ts < r.now-base.SystemRetention.Microseconds()
 	}
 	return r.family.GC.Drop(r.versions, ts, r.now)
 }

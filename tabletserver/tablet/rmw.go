@@ -31,15 +31,15 @@ func (t *Tablet) CheckAndMutate(ctx context.Context, r *mutation.CheckAndMutateR
 	defer putRecord(yes)
 	defer putRecord(no)
 	// Both are encoded, and so checked, before either is chosen.
-	sch, nYes, err := t.encodeBranch(ctx, yes, r.Row, r.True)
+	sch, nYes, err := t.encodeBranch(ctx, yes, r.Row, r.True, &r.Once, 1)
 	if err != nil {
 		return false, err
 	}
-	_, nNo, err := t.encodeBranch(ctx, no, r.Row, r.False)
+	_, nNo, err := t.encodeBranch(ctx, no, r.Row, r.False, &r.Once, 0)
 	if err != nil {
 		return false, err
 	}
-	batch, seen, matched, err := t.checkAndAppend(ctx, r.Row, predicate, sch, *yes, nYes, *no, nNo)
+	batch, seen, matched, err := t.checkAndAppend(ctx, r, predicate, sch, *yes, nYes, *no, nNo)
 	switch {
 	case err != nil:
 		return false, err
@@ -52,22 +52,35 @@ func (t *Tablet) CheckAndMutate(ctx context.Context, r *mutation.CheckAndMutateR
 }
 
 // encodeBranch is encode of a branch, which may be empty where a write may not.
-func (t *Tablet) encodeBranch(ctx context.Context, buf *[]byte, row []byte, l mutation.List) (*schema.Schema, int, error) {
+// A repeat remembers its answer also where there is nothing else to write: an
+// attempt that is still on its way from elsewhere must not decide otherwise.
+func (t *Tablet) encodeBranch(ctx context.Context, buf *[]byte, row []byte, l mutation.List, once *mutation.Once, answer byte) (s *schema.Schema, n int, err error) {
 	if l.Len() == 0 {
-		s, err := t.schema(ctx)
-		return s, 0, err
+		s, err = t.schema(ctx)
+	} else {
+		s, n, err = t.encode(ctx, buf, row, l)
 	}
-	return t.encode(ctx, buf, row, l)
+	if err != nil || n == 0 && once.Attempt == 0 {
+		return s, n, err
+	}
+	if n == 0 {
+		b := mutation.NewBuilder((*buf)[:0], row)
+		*buf = b.Bytes()
+	}
+	return s, n + remember(buf, once, []byte{answer}), nil
 }
 
 // checkAndAppend is the part of CheckAndMutate under the row's lock.
-func (t *Tablet) checkAndAppend(ctx context.Context, row []byte, predicate *rowfilter.Program, sch *schema.Schema, yes []byte, nYes int, no []byte, nNo int) (batch *commitlog.Batch, seen base.Seq, matched bool, err error) {
-	lock, err := t.env.Rows.lock(ctx, t.id, row)
+func (t *Tablet) checkAndAppend(ctx context.Context, r *mutation.CheckAndMutateRow, predicate *rowfilter.Program, sch *schema.Schema, yes []byte, nYes int, no []byte, nNo int) (batch *commitlog.Batch, seen base.Seq, matched bool, err error) {
+	lock, err := t.env.Rows.lock(ctx, t.id, r.Row)
 	if err != nil {
 		return nil, 0, false, err
 	}
 	defer lock.unlock()
-	seen, matched, err = t.matches(ctx, row, predicate, sch)
+	if m, ok, err := t.remembered(ctx, r.Row, &r.Once, sch); err != nil || ok {
+		return nil, m.seq, len(m.answer) == 1 && m.answer[0] == 1, err
+	}
+	seen, matched, err = t.matches(ctx, r.Row, predicate, sch)
 	if err != nil {
 		return nil, 0, false, err
 	}
@@ -164,7 +177,8 @@ func (t *Tablet) pendingRowOnce(ctx context.Context, row []byte, r Read, sch *sc
 
 // column is one column that a ReadModifyWrite changes.
 type column struct {
-	family    *schema.Family
+	family    string
+	id        base.FamilyID // of the family; 0 where it is not needed
 	qualifier []byte
 	value     []byte
 	timestamp int64 // of the cell that was read; math.MinInt64: none
@@ -184,8 +198,10 @@ func (t *Tablet) ReadModifyWrite(ctx context.Context, r *mutation.ReadModifyWrit
 	if err != nil {
 		return nil, err
 	}
-	if err := Await(ctx, batch); err != nil {
-		return nil, err
+	if batch != nil { // nil: applied before, and durable
+		if err := Await(ctx, batch); err != nil {
+			return nil, err
+		}
 	}
 	return rowOf(r.Row, columns, at), nil
 }
@@ -214,6 +230,12 @@ func (t *Tablet) modify(ctx context.Context, r *mutation.ReadModifyWriteRow, sch
 		return nil, nil, 0, err
 	}
 	defer lock.unlock()
+	if m, ok, err := t.remembered(ctx, r.Row, &r.Once, sch); err != nil || ok {
+		if err == nil {
+			columns, err = parseAnswer(m.answer)
+		}
+		return columns, t.original(m.seq), m.time, err
+	}
 	if columns, err = t.applyRules(ctx, r, sch); err != nil {
 		return nil, nil, 0, err
 	}
@@ -225,14 +247,21 @@ func (t *Tablet) modify(ctx context.Context, r *mutation.ReadModifyWriteRow, sch
 	b := mutation.NewBuilder((*buf)[:0], r.Row)
 	for _, c := range columns {
 		if c.timestamp > now { // a client's clock is ahead: the new cell must still be the newest
-			b.Cell(base.KindSet, c.family.ID, c.qualifier, c.timestamp, c.value)
+			b.Cell(base.KindSet, c.id, c.qualifier, c.timestamp, c.value)
 		} else {
-			b.CellAtServerTime(base.KindSet, c.family.ID, c.qualifier, c.value)
+			b.CellAtServerTime(base.KindSet, c.id, c.qualifier, c.value)
 			c.timestamp = math.MinInt64
 		}
 	}
 	*buf = b.Bytes()
-	batch, at, err = t.appendTimed(*buf, b.Len(), sch)
+	n := b.Len()
+	if r.Once.Named() {
+		answer := records.Get().(*[]byte)
+		*answer = appendAnswer((*answer)[:0], columns)
+		n += remember(buf, &r.Once, *answer)
+		putRecord(answer)
+	}
+	batch, at, err = t.appendTimed(*buf, n, sch)
 	return columns, batch, at, err
 }
 
@@ -278,14 +307,14 @@ func (t *Tablet) columnOf(ctx context.Context, row []byte, rule *mutation.Rule, 
 		return nil, fmt.Errorf("%w: %q", base.ErrFamilyNotFound, rule.Family)
 	}
 	for _, c := range columns {
-		if c.family.ID == spec.ID && bytes.Equal(c.qualifier, rule.Qualifier) {
+		if c.id == spec.ID && bytes.Equal(c.qualifier, rule.Qualifier) {
 			return c, nil
 		}
 	}
-	c := &column{family: sch.ByID(spec.ID), qualifier: bytes.Clone(rule.Qualifier), timestamp: math.MinInt64}
+	c := &column{family: sch.ByID(spec.ID).Name, id: spec.ID, qualifier: bytes.Clone(rule.Qualifier), timestamp: math.MinInt64}
 	_, err := t.pendingRow(ctx, row, Read{Limit: 1}, sch, func(rd *cells.Reader) error {
-		if rd.SeekColumn(c.family.ID, c.qualifier) && rd.Next() {
-			if x := rd.Cell(); x.FamilyID == c.family.ID && bytes.Equal(x.Qualifier, c.qualifier) {
+		if rd.SeekColumn(c.id, c.qualifier) && rd.Next() {
+			if x := rd.Cell(); x.FamilyID == c.id && bytes.Equal(x.Qualifier, c.qualifier) {
 				c.value, c.timestamp = bytes.Clone(x.Value), x.Timestamp
 			}
 		}
@@ -298,12 +327,12 @@ func (t *Tablet) columnOf(ctx context.Context, row []byte, rule *mutation.Rule, 
 // order in which the rules first named them.
 func rowOf(key []byte, columns []*column, at int64) *bigtablepb.Row {
 	row := &bigtablepb.Row{Key: bytes.Clone(key)}
-	families := map[base.FamilyID]*bigtablepb.Family{}
+	families := map[string]*bigtablepb.Family{}
 	for _, c := range columns {
-		f := families[c.family.ID]
+		f := families[c.family]
 		if f == nil {
-			f = &bigtablepb.Family{Name: c.family.Name}
-			families[c.family.ID] = f
+			f = &bigtablepb.Family{Name: c.family}
+			families[c.family] = f
 			row.Families = append(row.Families, f)
 		}
 		ts := c.timestamp

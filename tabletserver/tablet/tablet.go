@@ -75,6 +75,8 @@ type Tablet struct {
 	// mark is a copy of what others than the holder of change ask for.
 	mark atomic.Pointer[mark]
 
+	repeats repeats
+
 	events events
 }
 

@@ -29,9 +29,10 @@ func putRecord(b *[]byte) {
 // Apply applies the mutations of one row, atomically, and returns when they are
 // durable and visible. Errors: base.ErrNotServing, base.ErrWrongTablet and
 // base.ErrOverloaded, and those for bad requests, mean that nothing was
-// applied; base.ErrUnknownOutcome that nobody knows.
-func (t *Tablet) Apply(ctx context.Context, row []byte, l mutation.List) error {
-	batch, err := t.Append(ctx, row, l)
+// applied; base.ErrUnknownOutcome that nobody knows. What once names is applied
+// at most once.
+func (t *Tablet) Apply(ctx context.Context, row []byte, l mutation.List, once *mutation.Once) error {
+	batch, err := t.Append(ctx, row, l, once)
 	if err != nil || batch == nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func Await(ctx context.Context, b *commitlog.Batch) error {
 // Append is the first half of Apply: it returns the batch for whose
 // acknowledgement the caller waits before it tells anybody. A nil batch means
 // that nothing needed to be written.
-func (t *Tablet) Append(ctx context.Context, row []byte, l mutation.List) (*commitlog.Batch, error) {
+func (t *Tablet) Append(ctx context.Context, row []byte, l mutation.List, once *mutation.Once) (*commitlog.Batch, error) {
 	if err := t.admitWrite(ctx, row); err != nil {
 		return nil, err
 	}
@@ -62,12 +63,27 @@ func (t *Tablet) Append(ctx context.Context, row []byte, l mutation.List) (*comm
 	if err != nil || n == 0 {
 		return nil, err
 	}
+	n += remember(buf, once, nil)
 	lock, err := t.env.Rows.lock(ctx, t.id, row)
 	if err != nil {
 		return nil, err
 	}
 	defer lock.unlock()
+	if m, ok, err := t.remembered(ctx, row, once, s); err != nil || ok {
+		return t.original(m.seq), err
+	}
 	return t.append(*buf, n, s)
+}
+
+// remember appends to the record in buf the op by which the write is recognised
+// when it comes again, and returns how many ops that are.
+func remember(buf *[]byte, once *mutation.Once, answer []byte) int {
+	if !once.Named() {
+		return 0
+	}
+	var key [64]byte
+	*buf = mutation.AppendOnce(*buf, once.AppendKey(key[:0]), answer)
+	return 1
 }
 
 // encode makes the record of a write. A family that the schema at hand does

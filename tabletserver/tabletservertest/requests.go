@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tabletdb/tabletdb/internal/chunk"
+	"github.com/tabletdb/tabletdb/internal/mutation"
 	"github.com/tabletdb/tabletdb/internal/route"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
@@ -24,9 +25,28 @@ func (s *Server) Set(ctx context.Context, t meta.Tablet, row, family, qualifier 
 
 // Mutate applies mutations to a row.
 func (s *Server) Mutate(ctx context.Context, t meta.Tablet, row string, m ...*bigtablepb.Mutation) error {
+	return s.MutateOnce(ctx, t, nil, row, m...)
+}
+
+// Once is the id of a request, and which attempt at it this is.
+type Once struct {
+	ID      mutation.ID
+	Attempt uint32
+}
+
+// append appends the id to a request; nil appends none.
+func (o *Once) append(req []byte) []byte {
+	if o == nil {
+		return req
+	}
+	return mutation.AppendID(req, o.ID, o.Attempt)
+}
+
+// MutateOnce is Mutate with an id.
+func (s *Server) MutateOnce(ctx context.Context, t meta.Tablet, o *Once, row string, m ...*bigtablepb.Mutation) error {
 	req, err := proto.Marshal(&bigtablepb.MutateRowRequest{TableName: "t", RowKey: []byte(row), Mutations: m})
 	s.F.Must(err)
-	return s.MutateRow(ctx, target(t), req)
+	return s.MutateRow(ctx, target(t), o.append(req))
 }
 
 // Read returns the rows that a request yields, each as "row family:qualifier@ts=value ...".
@@ -67,11 +87,16 @@ func (s *Server) All(ctx context.Context, t meta.Tablet) []string {
 
 // Increment adds n to a counter and returns its new value.
 func (s *Server) Increment(ctx context.Context, t meta.Tablet, row, family, qualifier string, n int64) (int64, error) {
+	return s.IncrementOnce(ctx, t, nil, row, family, qualifier, n)
+}
+
+// IncrementOnce is Increment with an id.
+func (s *Server) IncrementOnce(ctx context.Context, t meta.Tablet, o *Once, row, family, qualifier string, n int64) (int64, error) {
 	req, err := proto.Marshal(&bigtablepb.ReadModifyWriteRowRequest{TableName: "t", RowKey: []byte(row), Rules: []*bigtablepb.ReadModifyWriteRule{{
 		FamilyName: family, ColumnQualifier: []byte(qualifier), Rule: &bigtablepb.ReadModifyWriteRule_IncrementAmount{IncrementAmount: n},
 	}}})
 	s.F.Must(err)
-	b, err := s.ReadModifyWriteRow(ctx, target(t), req)
+	b, err := s.ReadModifyWriteRow(ctx, target(t), o.append(req))
 	if err != nil {
 		return 0, err
 	}
@@ -90,9 +115,14 @@ func SetCell(family, qualifier string, ts int64, value string) *bigtablepb.Mutat
 // CheckAndMutate applies yes if the row has any cell, else no, and returns
 // whether it has.
 func (s *Server) CheckAndMutate(ctx context.Context, t meta.Tablet, row string, yes, no []*bigtablepb.Mutation) (bool, error) {
+	return s.CheckAndMutateOnce(ctx, t, nil, row, yes, no)
+}
+
+// CheckAndMutateOnce is CheckAndMutate with an id.
+func (s *Server) CheckAndMutateOnce(ctx context.Context, t meta.Tablet, o *Once, row string, yes, no []*bigtablepb.Mutation) (bool, error) {
 	req, err := proto.Marshal(&bigtablepb.CheckAndMutateRowRequest{TableName: "t", RowKey: []byte(row), TrueMutations: yes, FalseMutations: no})
 	s.F.Must(err)
-	return s.CheckAndMutateRow(ctx, target(t), req)
+	return s.CheckAndMutateRow(ctx, target(t), o.append(req))
 }
 
 // Unload makes the server release a tablet.
