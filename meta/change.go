@@ -141,6 +141,18 @@ func Release(t Tablet, from, to base.Position, now time.Time) (Change, error) {
 	return Change{Old: t, New: n, If: []lockservice.Compare{lockservice.SessionAlive(t.Owner)}}, nil
 }
 
+// HandOver is Release and Assign in one: the tablet is the other server's to
+// load at once. Where the other server cannot take it the Commit is aborted.
+func HandOver(t Tablet, from, to base.Position, next Server, why string, now time.Time) (Change, error) {
+	c, err := Release(t, from, to, now)
+	if err != nil {
+		return c, err
+	}
+	a := Assign(c.New, next, now)
+	a.New.Why = why
+	return Change{Old: t, New: a.New, If: append(c.If, a.If...)}, nil
+}
+
 // Touch rewrites the record as it is: its new revision voids every
 // transaction of the owner's that is still undecided (R4).
 func Touch(t Tablet) Change {

@@ -285,7 +285,7 @@ func (s *Store) SplitRanges(ctx context.Context, limit int) (int, error) {
 		if err != nil {
 			return n, err
 		}
-		kvs, _, err := cell.List(ctx, r.After+"\x00", r.Last+"\x00", lockservice.ReadOptions{KeysOnly: true})
+		kvs, _, err := cell.List(ctx, max(TabletPrefix, r.After+"\x00"), r.Last+"\x00", lockservice.ReadOptions{KeysOnly: true})
 		if err != nil {
 			return n, fmt.Errorf("count meta range: %w", err)
 		}

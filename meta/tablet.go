@@ -67,6 +67,7 @@ type Tablet struct {
 	State           State
 	Since           time.Time
 	Parents         []base.TabletID
+	Why             string // the last decision about the tablet, for people
 
 	// Revision is the ModRevision of the record; 0 for one not yet stored.
 	Revision lockservice.Revision
@@ -135,7 +136,7 @@ func (t Tablet) Proto() *metapb.TabletRecord {
 		Owner: incarnationProto(t.Owner), OwnerAddress: t.OwnerAddress, Tepoch: uint64(t.Epoch),
 		Manifest: FileNumberProto(t.Manifest), ManifestVersion: t.ManifestVersion,
 		Flushed: uint64(t.Flushed), NextSeq: uint64(t.NextSeq), State: stateProto[t.State],
-		SinceUs: t.Since.UnixMicro(),
+		SinceUs: t.Since.UnixMicro(), Why: t.Why,
 	}
 	for _, l := range t.Logs {
 		e := &metapb.LogEntry{Log: incarnationProto(l.Log), LogTablet: uint64(l.Tablet), Tepoch: uint64(l.Epoch), From: uint64(l.From)}
@@ -170,7 +171,7 @@ func DecodeTablet(kv lockservice.KV) (Tablet, error) {
 		Owner: Incarnation(p.Owner), OwnerAddress: p.OwnerAddress, Epoch: base.Epoch(p.Tepoch),
 		Manifest: FileNumber(p.Manifest), ManifestVersion: p.ManifestVersion,
 		Flushed: base.Seq(p.Flushed), NextSeq: base.Seq(p.NextSeq),
-		Since: time.UnixMicro(p.SinceUs), Revision: kv.ModRevision,
+		Since: time.UnixMicro(p.SinceUs), Why: p.Why, Revision: kv.ModRevision,
 	}
 	for s, ps := range stateProto {
 		if ps == p.State {

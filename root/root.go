@@ -82,7 +82,8 @@ func Find(ranges []Range, key string) int {
 }
 
 // Split cuts r after the key last, which must be a record's: both halves stay
-// in r's cell. It fails with base.ErrAborted where r changed meanwhile.
+// in r's cell. It fails with base.ErrAborted where r changed meanwhile, or the
+// record is gone.
 func Split(ctx context.Context, ls lockservice.Client, r Range, last string, left, right uint64) error {
 	if !r.Contains(last) || last == r.Last {
 		return fmt.Errorf("%w: split of meta range (%q, %q] at %q", base.ErrInvalid, r.After, r.Last, last)
@@ -92,7 +93,10 @@ func Split(ctx context.Context, ls lockservice.Client, r Range, last string, lef
 		return err
 	}
 	res, err := ls.Txn(ctx, lockservice.Txn{
-		If:   []lockservice.Compare{lockservice.ModRevisionIs(Prefix+r.Last, r.Revision), lockservice.Absent(Prefix + last)},
+		If: []lockservice.Compare{
+			lockservice.ModRevisionIs(Prefix+r.Last, r.Revision), lockservice.Absent(Prefix + last),
+			lockservice.Exists(last), // a merge may have taken it away (R19)
+		},
 		Then: ops,
 	})
 	if err != nil {
@@ -114,4 +118,38 @@ func puts(ranges ...Range) ([]lockservice.Op, error) {
 		ops = append(ops, lockservice.Put(Prefix+r.Last, v))
 	}
 	return ops, nil
+}
+
+// MoveEnd returns what a transaction that deletes the record of key from, whose
+// successor is the record of key to, must compare and write so that no range
+// ends at a record that is gone (rule R19): a range that ends at from ends at to
+// afterwards. Both keys must lie in one cell.
+func MoveEnd(ctx context.Context, ls lockservice.Client, from, to string) (lockservice.Txn, error) {
+	ranges, err := Load(ctx, ls, lockservice.ReadOptions{})
+	if err != nil {
+		return lockservice.Txn{}, err
+	}
+	i := Find(ranges, from)
+	r := ranges[i]
+	next := ranges[Find(ranges, to)]
+	if r.Cell != next.Cell {
+		return lockservice.Txn{}, fmt.Errorf("%w: the records %q and %q lie in different cells", base.ErrUnimplemented, from, to)
+	}
+	if r.Last != from { // nor may it come to end there
+		return lockservice.Txn{If: []lockservice.Compare{lockservice.Absent(Prefix + from)}}, nil
+	}
+	x := lockservice.Txn{If: []lockservice.Compare{
+		lockservice.ModRevisionIs(Prefix+from, r.Revision), lockservice.ModRevisionIs(Prefix+next.Last, next.Revision),
+	}}
+	records := r.Records
+	if next.Last == to { // it held nothing else
+		records += next.Records
+	} else {
+		x.If = append(x.If, lockservice.Absent(Prefix+to))
+	}
+	if x.Then, err = puts(Range{Last: to, Cell: r.Cell, Records: max(records, 1) - 1}); err != nil {
+		return lockservice.Txn{}, err
+	}
+	x.Then = append(x.Then, lockservice.Delete(Prefix+from))
+	return x, nil
 }

@@ -49,6 +49,7 @@ func TestSplit(t *testing.T) {
 	want := []string{root.End}
 	for _, at := range []string{"meta/m", "meta/c", "meta/x", "meta/d", "meta/b"} {
 		ranges := load(t, c)
+		record(t, c, at)
 		if err := root.Split(t.Context(), c, ranges[root.Find(ranges, at)], at, 3, 4); err != nil {
 			t.Fatal(err)
 		}
@@ -80,12 +81,64 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+// record stores a key of the meta space.
+func record(t *testing.T, c lockservice.Client, key string) {
+	t.Helper()
+	if _, err := c.Txn(t.Context(), lockservice.Txn{Then: []lockservice.Op{lockservice.Put(key, nil)}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestMoveEnd: a range that ends at a record that goes ends at the next one
+// afterwards, and swallows the next range where that ends there too.
+func TestMoveEnd(t *testing.T) {
+	c := open(t)
+	for _, at := range []string{"meta/b", "meta/d", "meta/f"} {
+		record(t, c, at)
+	}
+	move := func(from, to string, want ...string) {
+		t.Helper()
+		x, err := root.MoveEnd(t.Context(), c, from, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res, err := c.Txn(t.Context(), x); err != nil || !res.Succeeded {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		if got := lasts(load(t, c)); !slices.Equal(got, want) {
+			t.Errorf("ranges end at %q, want %q", got, want)
+		}
+	}
+	stale, err := root.MoveEnd(t.Context(), c, "meta/b", "meta/c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []string{"meta/b", "meta/d"} {
+		ranges := load(t, c)
+		if err := root.Split(t.Context(), c, ranges[root.Find(ranges, at)], at, 1, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if res, err := c.Txn(t.Context(), stale); err != nil || res.Succeeded {
+		t.Errorf("a range came to end there meanwhile: %+v, %v", res, err)
+	}
+	move("meta/c", "meta/d", "meta/b", "meta/d", root.End) // no end is there
+	move("meta/b", "meta/c", "meta/c", "meta/d", root.End)
+	move("meta/c", "meta/d", "meta/d", root.End)
+	move("meta/d", "meta/f", "meta/f", root.End)
+}
+
 func TestSplitRefusals(t *testing.T) {
 	c := open(t)
 	whole := load(t, c)[0]
 	if err := root.Split(t.Context(), c, whole, root.End, 1, 1); !errors.Is(err, base.ErrInvalid) {
 		t.Errorf("split at the end: %v", err)
 	}
+	if err := root.Split(t.Context(), c, whole, "meta/m", 1, 1); !errors.Is(err, base.ErrAborted) {
+		t.Errorf("split at a record that is not there: %v", err)
+	}
+	record(t, c, "meta/m")
+	record(t, c, "meta/x")
 	if err := root.Split(t.Context(), c, whole, "meta/m", 1, 1); err != nil {
 		t.Fatal(err)
 	}

@@ -113,7 +113,7 @@ func (c *Control) Unload(ctx context.Context, r *controlpb.UnloadRequest) (*cont
 		return &controlpb.UnloadResponse{}, nil
 	}
 	// The release goes on when the caller does not wait any longer.
-	err := c.s.detached(ctx, func(life context.Context) error { return c.s.release(life, t) })
+	err := c.s.detached(ctx, func(life context.Context) error { return c.s.release(life, t, handOverTo(r), r.Why) })
 	if err != nil {
 		return nil, err
 	}

@@ -51,6 +51,7 @@ func (s *Server) MutateRow(ctx context.Context, g route.Target, req []byte) erro
 		return err
 	}
 	t.Counters.Writes.Add(1)
+	t.Note(r.Row)
 	return t.Apply(ctx, r.Row, r.Mutations, &r.Once)
 }
 
@@ -83,6 +84,7 @@ func (s *Server) MutateRows(ctx context.Context, g route.Target, entries [][]byt
 			fail(i, err)
 			continue
 		}
+		t.Note(e.Row)
 		batch, err := t.Append(ctx, e.Row, e.Mutations, &e.Once)
 		if err != nil {
 			fail(i, err)
@@ -129,6 +131,7 @@ func (s *Server) CheckAndMutateRow(ctx context.Context, g route.Target, req []by
 	}
 	t.Counters.Reads.Add(1)
 	t.Counters.Writes.Add(1)
+	t.Note(r.Row)
 	return t.CheckAndMutate(ctx, &r, p)
 }
 
@@ -144,6 +147,7 @@ func (s *Server) ReadModifyWriteRow(ctx context.Context, g route.Target, req []b
 	}
 	t.Counters.Reads.Add(1)
 	t.Counters.Writes.Add(1)
+	t.Note(r.Row)
 	row, err := t.ReadModifyWrite(ctx, &r)
 	if err != nil {
 		return nil, err
@@ -164,6 +168,12 @@ func (s *Server) ReadRows(ctx context.Context, g route.Target, sc route.Scan, re
 	read, err := readOf(r, sc)
 	if err != nil {
 		return err
+	}
+	for i, g := range read.Rows.Ranges() {
+		if i == maxNoted || !g.IsPoint() {
+			break
+		}
+		t.Note(g.Start)
 	}
 	k := newSink(send)
 	defer k.enc.Close()
@@ -186,6 +196,10 @@ func (s *Server) ReadRows(ctx context.Context, g route.Target, sc route.Scan, re
 	}
 	return k.finish(stats)
 }
+
+// maxNoted is how many rows of one read are taken note of; scans tell nothing of
+// where a tablet is hot.
+const maxNoted = 64
 
 // readOf returns what a request asks of one tablet.
 func readOf(r *bigtablepb.ReadRowsRequest, sc route.Scan) (tablet.Read, error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -304,8 +305,21 @@ func (s *Server) Close(ctx context.Context) error {
 	return nil
 }
 
-// releaseAll releases all tablets, some at a time.
+// releaseAll releases all tablets, also those that a split or merge under way
+// makes meanwhile.
 func (s *Server) releaseAll(ctx context.Context) error {
+	for {
+		if err := s.releaseEach(ctx); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(s.all(), func(t *tablet.Tablet) bool { return t.State() == tablet.Serving }) {
+			return nil
+		}
+	}
+}
+
+// releaseEach releases all tablets, some at a time.
+func (s *Server) releaseEach(ctx context.Context) error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var first error
@@ -315,7 +329,7 @@ func (s *Server) releaseAll(ctx context.Context) error {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if err := s.release(ctx, t); err != nil {
+			if err := s.release(ctx, t, meta.Server{}, ""); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				if first == nil {
@@ -332,10 +346,10 @@ func (s *Server) releaseAll(ctx context.Context) error {
 // release gives one tablet up. One that still loads is left to the master,
 // which takes back what did not register; it stays in the list until its load
 // has ended, so that no second one begins beside it.
-func (s *Server) release(ctx context.Context, t *tablet.Tablet) error {
+func (s *Server) release(ctx context.Context, t *tablet.Tablet, to meta.Server, why string) error {
 	if t.State() == tablet.Loading {
 		t.Abandon()
-	} else if err := t.Release(ctx); err != nil {
+	} else if err := t.Release(ctx, to, why); err != nil {
 		return err
 	}
 	if t.Loaded() {

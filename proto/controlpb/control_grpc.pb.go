@@ -31,6 +31,8 @@ const (
 	TabletServer_Compact_FullMethodName        = "/tabletdb.control.v1.TabletServer/Compact"
 	TabletServer_RefreshSchemas_FullMethodName = "/tabletdb.control.v1.TabletServer/RefreshSchemas"
 	TabletServer_Describe_FullMethodName       = "/tabletdb.control.v1.TabletServer/Describe"
+	TabletServer_Split_FullMethodName          = "/tabletdb.control.v1.TabletServer/Split"
+	TabletServer_Merge_FullMethodName          = "/tabletdb.control.v1.TabletServer/Merge"
 )
 
 // TabletServerClient is the client API for TabletServer service.
@@ -56,6 +58,11 @@ type TabletServerClient interface {
 	RefreshSchemas(ctx context.Context, in *RefreshSchemasRequest, opts ...grpc.CallOption) (*RefreshSchemasResponse, error)
 	// Describe tells everything about one tablet.
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
+	// Split replaces a tablet by two that the same server serves. It returns when
+	// they do.
+	Split(ctx context.Context, in *SplitRequest, opts ...grpc.CallOption) (*SplitResponse, error)
+	// Merge replaces two neighbours that the server serves by one.
+	Merge(ctx context.Context, in *MergeRequest, opts ...grpc.CallOption) (*MergeResponse, error)
 }
 
 type tabletServerClient struct {
@@ -136,6 +143,26 @@ func (c *tabletServerClient) Describe(ctx context.Context, in *DescribeRequest, 
 	return out, nil
 }
 
+func (c *tabletServerClient) Split(ctx context.Context, in *SplitRequest, opts ...grpc.CallOption) (*SplitResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SplitResponse)
+	err := c.cc.Invoke(ctx, TabletServer_Split_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tabletServerClient) Merge(ctx context.Context, in *MergeRequest, opts ...grpc.CallOption) (*MergeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MergeResponse)
+	err := c.cc.Invoke(ctx, TabletServer_Merge_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TabletServerServer is the server API for TabletServer service.
 // All implementations must embed UnimplementedTabletServerServer
 // for forward compatibility.
@@ -159,6 +186,11 @@ type TabletServerServer interface {
 	RefreshSchemas(context.Context, *RefreshSchemasRequest) (*RefreshSchemasResponse, error)
 	// Describe tells everything about one tablet.
 	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
+	// Split replaces a tablet by two that the same server serves. It returns when
+	// they do.
+	Split(context.Context, *SplitRequest) (*SplitResponse, error)
+	// Merge replaces two neighbours that the server serves by one.
+	Merge(context.Context, *MergeRequest) (*MergeResponse, error)
 	mustEmbedUnimplementedTabletServerServer()
 }
 
@@ -189,6 +221,12 @@ func (UnimplementedTabletServerServer) RefreshSchemas(context.Context, *RefreshS
 }
 func (UnimplementedTabletServerServer) Describe(context.Context, *DescribeRequest) (*DescribeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Describe not implemented")
+}
+func (UnimplementedTabletServerServer) Split(context.Context, *SplitRequest) (*SplitResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Split not implemented")
+}
+func (UnimplementedTabletServerServer) Merge(context.Context, *MergeRequest) (*MergeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Merge not implemented")
 }
 func (UnimplementedTabletServerServer) mustEmbedUnimplementedTabletServerServer() {}
 func (UnimplementedTabletServerServer) testEmbeddedByValue()                      {}
@@ -337,6 +375,42 @@ func _TabletServer_Describe_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TabletServer_Split_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SplitRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TabletServerServer).Split(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TabletServer_Split_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TabletServerServer).Split(ctx, req.(*SplitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TabletServer_Merge_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MergeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TabletServerServer).Merge(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TabletServer_Merge_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TabletServerServer).Merge(ctx, req.(*MergeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TabletServer_ServiceDesc is the grpc.ServiceDesc for TabletServer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -371,6 +445,14 @@ var TabletServer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Describe",
 			Handler:    _TabletServer_Describe_Handler,
+		},
+		{
+			MethodName: "Split",
+			Handler:    _TabletServer_Split_Handler,
+		},
+		{
+			MethodName: "Merge",
+			Handler:    _TabletServer_Merge_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

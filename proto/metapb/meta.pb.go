@@ -331,6 +331,7 @@ type TabletRecord struct {
 	State           TabletRecord_State     `protobuf:"varint,13,opt,name=state,proto3,enum=tabletdb.meta.v1.TabletRecord_State" json:"state,omitempty"`
 	SinceUs         int64                  `protobuf:"varint,14,opt,name=since_us,json=sinceUs,proto3" json:"since_us,omitempty"` // when the state changed, by its writer's clock; for people only
 	Parents         []uint64               `protobuf:"varint,15,rep,packed,name=parents,proto3" json:"parents,omitempty"`         // tablets it was split or merged from; for people only
+	Why             string                 `protobuf:"bytes,16,opt,name=why,proto3" json:"why,omitempty"`                         // the last decision about it; for people only
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -468,6 +469,13 @@ func (x *TabletRecord) GetParents() []uint64 {
 		return x.Parents
 	}
 	return nil
+}
+
+func (x *TabletRecord) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
 }
 
 // LogRecord is the state of one commit log.
@@ -853,6 +861,7 @@ type FileRef struct {
 	RawBytes      uint64                 `protobuf:"varint,14,opt,name=raw_bytes,json=rawBytes,proto3" json:"raw_bytes,omitempty"`
 	Rows          uint64                 `protobuf:"varint,15,opt,name=rows,proto3" json:"rows,omitempty"`
 	LocalityGroup string                 `protobuf:"bytes,16,opt,name=locality_group,json=localityGroup,proto3" json:"locality_group,omitempty"`
+	Shown         uint64                 `protobuf:"varint,17,opt,name=shown,proto3" json:"shown,omitempty"` // about how many bytes of the file lie within the bounds; 0: all
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -997,6 +1006,13 @@ func (x *FileRef) GetLocalityGroup() string {
 		return x.LocalityGroup
 	}
 	return ""
+}
+
+func (x *FileRef) GetShown() uint64 {
+	if x != nil {
+		return x.Shown
+	}
+	return 0
 }
 
 // Run is a list of files whose key ranges do not overlap.
@@ -1150,7 +1166,7 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"\x06tepoch\x18\x03 \x01(\x04R\x06tepoch\x12\x12\n" +
 	"\x04from\x18\x04 \x01(\x04R\x04from\x12\x13\n" +
 	"\x02to\x18\x05 \x01(\x04H\x00R\x02to\x88\x01\x01B\x05\n" +
-	"\x03_to\"\xdc\x04\n" +
+	"\x03_to\"\xee\x04\n" +
 	"\fTabletRecord\x12\x16\n" +
 	"\x06tablet\x18\x01 \x01(\x04R\x06tablet\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\x04R\x05table\x12\x14\n" +
@@ -1167,7 +1183,8 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"\x04logs\x18\f \x03(\v2\x1a.tabletdb.meta.v1.LogEntryR\x04logs\x12:\n" +
 	"\x05state\x18\r \x01(\x0e2$.tabletdb.meta.v1.TabletRecord.StateR\x05state\x12\x19\n" +
 	"\bsince_us\x18\x0e \x01(\x03R\asinceUs\x12\x18\n" +
-	"\aparents\x18\x0f \x03(\x04R\aparents\"I\n" +
+	"\aparents\x18\x0f \x03(\x04R\aparents\x12\x10\n" +
+	"\x03why\x18\x10 \x01(\tR\x03why\"I\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -1210,7 +1227,7 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"\x0estatus_address\x18\a \x01(\tR\rstatusAddress\";\n" +
 	"\vRangeRecord\x12\x12\n" +
 	"\x04cell\x18\x01 \x01(\tR\x04cell\x12\x18\n" +
-	"\arecords\x18\x02 \x01(\x04R\arecords\"\xe0\x03\n" +
+	"\arecords\x18\x02 \x01(\x04R\arecords\"\xf6\x03\n" +
 	"\aFileRef\x120\n" +
 	"\x04file\x18\x01 \x01(\v2\x1c.tabletdb.meta.v1.FileNumberR\x04file\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x1f\n" +
@@ -1231,7 +1248,8 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"tombstones\x12\x1b\n" +
 	"\traw_bytes\x18\x0e \x01(\x04R\brawBytes\x12\x12\n" +
 	"\x04rows\x18\x0f \x01(\x04R\x04rows\x12%\n" +
-	"\x0elocality_group\x18\x10 \x01(\tR\rlocalityGroup\"6\n" +
+	"\x0elocality_group\x18\x10 \x01(\tR\rlocalityGroup\x12\x14\n" +
+	"\x05shown\x18\x11 \x01(\x04R\x05shown\"6\n" +
 	"\x03Run\x12/\n" +
 	"\x05files\x18\x01 \x03(\v2\x19.tabletdb.meta.v1.FileRefR\x05files\"\xc0\x01\n" +
 	"\bManifest\x12\x16\n" +

@@ -43,16 +43,17 @@ type File struct {
 	Tombstones       uint64
 	Rows             uint64
 	RawBytes         uint64
+	Shown            int64 // about how many bytes lie within the bounds; 0: all
 }
 
 // Run is a list of files whose keys do not overlap, in key order.
 type Run []File
 
-// Size returns the stored bytes of the run's files.
+// Size returns about how many stored bytes of its files the run shows.
 func (r Run) Size() int64 {
 	var n int64
-	for _, f := range r {
-		n += f.Size
+	for i := range r {
+		n += r[i].ShownBytes()
 	}
 	return n
 }
@@ -82,7 +83,7 @@ func (m *Manifest) Proto() *metapb.Manifest {
 				Lower: f.Lower, Upper: f.Upper, Smallest: f.Smallest, Largest: f.Largest,
 				MinSeq: uint64(f.MinSeq), MaxSeq: uint64(f.MaxSeq),
 				MinTimestamp: f.MinTimestamp, MaxTimestamp: f.MaxTimestamp,
-				Entries: f.Entries, Tombstones: f.Tombstones, RawBytes: f.RawBytes, Rows: f.Rows,
+				Entries: f.Entries, Tombstones: f.Tombstones, RawBytes: f.RawBytes, Rows: f.Rows, Shown: uint64(f.Shown),
 			})
 		}
 		p.Runs = append(p.Runs, pr)
@@ -103,7 +104,7 @@ func fromProto(p *metapb.Manifest) *Manifest {
 				Lower: f.Lower, Upper: f.Upper, Smallest: f.Smallest, Largest: f.Largest,
 				MinSeq: base.Seq(f.MinSeq), MaxSeq: base.Seq(f.MaxSeq),
 				MinTimestamp: f.MinTimestamp, MaxTimestamp: f.MaxTimestamp,
-				Entries: f.Entries, Tombstones: f.Tombstones, RawBytes: f.RawBytes, Rows: f.Rows,
+				Entries: f.Entries, Tombstones: f.Tombstones, RawBytes: f.RawBytes, Rows: f.Rows, Shown: int64(f.Shown),
 			})
 		}
 		m.Runs = append(m.Runs, r)

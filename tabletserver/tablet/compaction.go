@@ -1,6 +1,7 @@
 package tablet
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -74,10 +75,10 @@ func (t *Tablet) pick(v *view, major bool) (compact.Plan, bool) {
 	runs := make([]compact.Run, len(v.runs))
 	for i, files := range v.manifest.Runs {
 		for _, f := range files {
-			runs[i].Size += f.Size
+			runs[i].Size += f.ShownBytes()
 			runs[i].Entries += f.Entries
 			runs[i].Tombstones += f.Tombstones
-			runs[i].Shared = runs[i].Shared || len(f.Lower) > 0 || len(f.Upper) > 0
+			runs[i].Shared = runs[i].Shared || f.Clipped()
 		}
 	}
 	return compact.Pick(runs, 0, t.env.Options.Compaction)
@@ -98,5 +99,7 @@ func replaceRuns(m *manifest.Manifest, old []manifest.Run, merged manifest.Run) 
 }
 
 func sameRun(a, b manifest.Run) bool {
-	return slices.EqualFunc(a, b, func(x, y manifest.File) bool { return x.Number == y.Number })
+	return slices.EqualFunc(a, b, func(x, y manifest.File) bool {
+		return x.Number == y.Number && bytes.Equal(x.Lower, y.Lower) && bytes.Equal(x.Upper, y.Upper)
+	})
 }

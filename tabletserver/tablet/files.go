@@ -152,10 +152,12 @@ type file struct {
 	manifest.File
 	*handle
 	lower, upper []byte // nil: no bound
+	first, last  []byte // bounds of the keys that it shows; see manifest.File.Span
 }
 
 func (f *Files) newFile(ref manifest.File) *file {
 	x := &file{File: ref, handle: f.acquire(ref)}
+	x.first, x.last = ref.Span()
 	if len(ref.Lower) > 0 {
 		x.lower = base.AppendRowPrefix(nil, ref.Lower)
 	}

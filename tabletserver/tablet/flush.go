@@ -53,8 +53,8 @@ func (t *Tablet) flush(ctx context.Context) error {
 	inputs := make([]base.Iterator, len(v.frozen))
 	var size int64
 	for i, m := range v.frozen {
-		inputs[i] = m.table.NewIterator()
-		size += m.table.Size()
+		inputs[i] = t.iterate(m)
+		size += m.size()
 	}
 	files, err := t.write(ctx, merging.New(inputs...), len(v.manifest.Runs) == 0, size)
 	if err != nil {

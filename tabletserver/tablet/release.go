@@ -16,7 +16,11 @@ import (
 // client sees is from the stop on. After an error it may be called again: a
 // tablet that has stopped never serves again, for the transaction may still
 // land (R4).
-func (t *Tablet) Release(ctx context.Context) error {
+//
+// Where to is not zero the tablet is handed over: the same transaction assigns
+// it to that server, which loads it when it is told. If it cannot take it, the
+// tablet is left without owner. why is for people.
+func (t *Tablet) Release(ctx context.Context, to meta.Server, why string) error {
 	if t.State() == Serving {
 		if err := t.Flush(ctx); err != nil {
 			return t.released(err)
@@ -40,11 +44,19 @@ func (t *Tablet) Release(ctx context.Context) error {
 		}
 	}
 	err := t.commitChange(ctx, func(rec meta.Tablet) (meta.Change, error) {
-		from, to := t.ownFrom(rec, nil), rec.Logs[rec.OwnEntry()].From
-		if batch != nil {
-			to = t.mu.lastPos + 1
+		own := rec.OwnEntry()
+		if own < 0 {
+			return meta.Change{}, ErrLost
 		}
-		return meta.Release(rec, from, to, time.Now())
+		from, end := t.ownFrom(rec, nil), rec.Logs[own].From
+		if batch != nil {
+			end = t.mu.lastPos + 1
+		}
+		if next := to; !next.Incarnation.IsZero() {
+			to = meta.Server{} // it is tried once
+			return meta.HandOver(rec, from, end, next, why, time.Now())
+		}
+		return meta.Release(rec, from, end, time.Now())
 	})
 	if err != nil {
 		return t.released(err)

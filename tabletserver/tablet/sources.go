@@ -194,9 +194,9 @@ func (r *runIter) leave() {
 // SeekGE implements base.Iterator.
 func (r *runIter) SeekGE(key []byte) bool {
 	r.valid = false
-	i := sort.Search(len(r.files), func(i int) bool { return bytes.Compare(r.files[i].Largest, key) >= 0 })
+	i := sort.Search(len(r.files), func(i int) bool { return bytes.Compare(r.files[i].last, key) >= 0 })
 	for ; i < len(r.files) && r.err == nil; i++ {
-		if len(r.point) > 0 && !bytes.HasPrefix(r.files[i].Smallest, r.point) && bytes.Compare(r.files[i].Smallest, r.point) > 0 {
+		if len(r.point) > 0 && !bytes.HasPrefix(r.files[i].first, r.point) && bytes.Compare(r.files[i].first, r.point) > 0 {
 			return false // the row ends before this file
 		}
 		if r.enter(i) && r.it.SeekGE(key) {
@@ -213,7 +213,7 @@ func (r *runIter) SeekGE(key []byte) bool {
 // SeekLT implements base.Iterator.
 func (r *runIter) SeekLT(key []byte) bool {
 	r.valid = false
-	i := sort.Search(len(r.files), func(i int) bool { return bytes.Compare(r.files[i].Smallest, key) >= 0 }) - 1
+	i := sort.Search(len(r.files), func(i int) bool { return bytes.Compare(r.files[i].first, key) >= 0 }) - 1
 	for ; i >= 0 && r.err == nil; i-- {
 		if r.enter(i) && r.it.SeekLT(key) {
 			r.valid = true

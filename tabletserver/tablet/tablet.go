@@ -50,6 +50,7 @@ type Tablet struct {
 
 	// Load, since the tablet was loaded. Readers and writers only add.
 	Counters Counters
+	hot      hotRows
 
 	mu struct {
 		sync.Mutex
@@ -62,7 +63,8 @@ type Tablet struct {
 		damage   error            // why loading found it corrupt; nil: it did not
 	}
 
-	// change is held by the one flush, compaction or release under way.
+	// change is held by the one flush, compaction, release, split or merge under
+	// way.
 	change chan struct{}
 	// record is the tablet's record as last committed or read; guarded by
 	// change, which loading and the changes hold.
@@ -267,7 +269,7 @@ func (t *Tablet) Usage() Usage {
 	u := Usage{ActiveBytes: v.mem.table.Size(), Runs: len(v.manifest.Runs)}
 	u.MemtableBytes = v.mem.table.Allocated()
 	for _, m := range v.frozen {
-		u.MemtableBytes += m.table.Allocated()
+		u.MemtableBytes += m.allocated()
 	}
 	u.FileBytes, u.Files, u.Rows = v.fileBytes()
 	return u

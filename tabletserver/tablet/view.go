@@ -18,6 +18,9 @@ type mem struct {
 	first    base.Position // position of the first record of the own log in it
 	hasFirst bool
 	last     base.Seq         // of the last record in it; 0: empty
+	// shared: the memtable is a split tablet's, and a sibling has it too; it
+	// holds rows that are not this tablet's.
+	shared bool
 	batch    *commitlog.Batch // of the last record that was appended; nil: replayed only
 }
 
@@ -75,9 +78,10 @@ func (v *view) release() {
 func (v *view) fileBytes() (bytes int64, files int, rows uint64) {
 	for _, r := range v.manifest.Runs {
 		for _, f := range r {
-			bytes += f.Size
+			shown := f.ShownBytes()
+			bytes += shown
 			files++
-			rows += f.Rows
+			rows += uint64(float64(f.Rows) * float64(shown) / float64(max(f.Size, 1)))
 		}
 	}
 	return bytes, files, rows

@@ -155,6 +155,7 @@ func (f *files) try(ctx context.Context, t meta.Tablet) ([]Finding, error) {
 // run checks one run: the files are there, in order and apart.
 func (f *files) run(ctx context.Context, t meta.Tablet, name string, r manifest.Run, complain func(subject, format string, args ...any)) {
 	var last []byte
+	cut := false // last is the upper bound of the reference before, exclusive
 	for _, file := range r {
 		key := base.SSTableObject(file.Number)
 		switch size, ok := f.sizes[key]; {
@@ -166,10 +167,17 @@ func (f *files) run(ctx context.Context, t meta.Tablet, name string, r manifest.
 		if bytes.Compare(file.Smallest, file.Largest) > 0 || file.TailOffset < 0 || file.TailOffset >= file.Size {
 			complain(name, "its entry for SSTable %v contradicts itself", file.Number)
 		}
-		if last != nil && bytes.Compare(file.Smallest, last) <= 0 {
+		first, end := file.Span()
+		if c := bytes.Compare(first, last); last != nil && (c < 0 || c == 0 && !cut) {
 			complain(name, "SSTable %v overlaps the one before it in its run", file.Number)
 		}
-		last = file.Largest
+		last, cut = end, len(file.Upper) > 0
+		if row, err := base.DecodeRow(first); err != nil || bytes.Compare(row, t.Start) < 0 {
+			complain(name, "it shows rows of SSTable %v before %q, where tablet %d begins", file.Number, t.Start, t.ID)
+		}
+		if row, err := base.DecodeRow(end); err != nil || len(t.End) > 0 && (bytes.Compare(row, t.End) > 0 || bytes.Equal(row, t.End) && !cut) {
+			complain(name, "it shows rows of SSTable %v at or after %q, where tablet %d ends", file.Number, t.End, t.ID)
+		}
 	}
 }
 
