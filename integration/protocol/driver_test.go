@@ -27,18 +27,22 @@ func (w *world) step() {
 	}
 	// Errors of what a server is asked for do not matter: it may fail.
 	switch n := w.rand.IntN(1000); {
-	case n < 600:
+	case n < 520:
 		do("reconcile", func() { w.reconcile(false) })
-	case n < 740:
+	case n < 620:
 		do("flush", func() {
 			w.ask(func() error { _, err := s.Control().Flush(w.ctx, &controlpb.FlushRequest{}); return err })
 		})
-	case n < 770:
+	case n < 650:
 		do("compact", func() {
 			w.ask(func() error { _, err := s.Control().Compact(w.ctx, &controlpb.CompactRequest{}); return err })
 		})
-	case n < 840:
+	case n < 700:
 		do("move", w.move)
+	case n < 760:
+		do("split", w.split)
+	case n < 840:
+		do("merge", w.merge)
 	case n < 846:
 		do("cancel", w.cancelOne)
 	case n < 876:
@@ -102,6 +106,48 @@ func (w *world) move() {
 	tb := w.someTablet()
 	if s := w.server(tb.Owner); s != nil {
 		w.ask(func() error { return s.Unload(w.ctx, tb) })
+	}
+}
+
+// split splits some tablet at some row.
+func (w *world) split() {
+	const most = 10
+	if list := w.Tablets(w.ctx, w.table); len(list) >= most {
+		return
+	}
+	tb, row := w.someTablet(), w.rows[w.rand.IntN(len(w.rows))]
+	if s := w.server(tb.Owner); s != nil && tb.Contains([]byte(row)) {
+		w.ask(func() error {
+			_, err := s.Split(w.ctx, tb, row)
+			if err == nil {
+				w.splits.Add(1)
+			}
+			return err
+		})
+	}
+}
+
+// merge merges some tablet with the next one, or moves that one to its server.
+func (w *world) merge() {
+	list := w.Tablets(w.ctx, w.table)
+	i := w.rand.IntN(len(list))
+	if len(list) < 3 || i+1 == len(list) {
+		return
+	}
+	l, r := list[i], list[i+1]
+	at, from := w.server(l.Owner), w.server(r.Owner)
+	switch {
+	case at == nil || from == nil:
+	case at == from:
+		w.ask(func() error {
+			_, err := at.Merge(w.ctx, l, r)
+			if err == nil {
+				w.merges.Add(1)
+			}
+			return err
+		})
+	default:
+		w.ask(func() error { return from.HandOver(w.ctx, r, at) })
 	}
 }
 

@@ -86,6 +86,8 @@ type world struct {
 	repeats  atomic.Int64 // that were acknowledged
 	ids      atomic.Uint64
 	reads    atomic.Int64
+	splits   atomic.Int64
+	merges   atomic.Int64
 	did      map[string]int
 }
 
@@ -192,7 +194,8 @@ func (w *world) run(steps int) {
 	if !w.failed.Load() {
 		w.verify()
 	}
-	w.t.Logf("%d acknowledged (%d when repeated), %d unknown, %d refused, %d reads; %v; %d faults", w.acks.Load(), w.repeats.Load(), w.unknowns.Load(), w.refusals.Load(), w.reads.Load(), w.did, len(w.faulty.Events()))
+	w.t.Logf("%d acknowledged (%d when repeated), %d unknown, %d refused, %d reads, %d splits, %d merges; %v; %d faults", w.acks.Load(), w.repeats.Load(),
+		w.unknowns.Load(), w.refusals.Load(), w.reads.Load(), w.splits.Load(), w.merges.Load(), w.did, len(w.faulty.Events()))
 	w.eventful()
 	if w.acks.Load() < int64(steps)/3 || w.reads.Load() < int64(steps)/10 {
 		w.t.Errorf("%d acknowledged writes and %d reads: little was tested", w.acks.Load(), w.reads.Load())
@@ -202,9 +205,12 @@ func (w *world) run(steps int) {
 // eventful checks that the machinery ran at all.
 func (w *world) eventful() {
 	for _, t := range w.Tablets(w.ctx, w.table) {
-		if t.ManifestVersion < 5 {
+		if t.ManifestVersion < 5 && len(t.Parents) == 0 {
 			w.t.Errorf("tablet %d: %d flushes and compactions; little was tested", t.ID, t.ManifestVersion)
 		}
+	}
+	if w.splits.Load() == 0 || w.merges.Load() == 0 {
+		w.t.Errorf("%d splits and %d merges; little was tested", w.splits.Load(), w.merges.Load())
 	}
 	logs, err := w.Meta.Logs(w.ctx, lockservice.ReadOptions{})
 	w.Must(err)

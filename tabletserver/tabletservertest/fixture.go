@@ -261,6 +261,19 @@ func (f *Fixture) Record(ctx context.Context, t meta.Tablet) meta.Tablet {
 	return t
 }
 
+// records reads the records that a server answered with.
+func (f *Fixture) records(ctx context.Context, table base.TableID, ids ...*controlpb.TabletID) ([]meta.Tablet, error) {
+	var list []meta.Tablet
+	for _, x := range ids {
+		t, err := f.Meta.Tablet(ctx, table, x.End, base.TabletID(x.Tablet))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, t)
+	}
+	return list, nil
+}
+
 // Move releases a tablet at its server and serves it at to.
 func (f *Fixture) Move(ctx context.Context, t meta.Tablet, from, to *Server) meta.Tablet {
 	f.T.Helper()

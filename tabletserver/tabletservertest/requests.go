@@ -133,6 +133,40 @@ func (s *Server) Unload(ctx context.Context, t meta.Tablet) error {
 	return err
 }
 
+// Split splits a tablet at a row and returns the records of its children.
+func (s *Server) Split(ctx context.Context, t meta.Tablet, row string) ([]meta.Tablet, error) {
+	r, err := s.Control().Split(ctx, &controlpb.SplitRequest{Tablet: tabletID(t), Row: []byte(row), Why: "test"})
+	if err != nil {
+		return nil, err
+	}
+	return s.F.records(ctx, t.Table, r.Children...)
+}
+
+// Merge merges two neighbours and returns the record of the merger.
+func (s *Server) Merge(ctx context.Context, left, right meta.Tablet) (meta.Tablet, error) {
+	r, err := s.Control().Merge(ctx, &controlpb.MergeRequest{Left: tabletID(left), Right: tabletID(right), Why: "test"})
+	if err != nil {
+		return meta.Tablet{}, err
+	}
+	list, err := s.F.records(ctx, left.Table, r.Merged)
+	if err != nil {
+		return meta.Tablet{}, err
+	}
+	return list[0], nil
+}
+
+// HandOver makes the server release a tablet to another.
+func (s *Server) HandOver(ctx context.Context, t meta.Tablet, to *Server) error {
+	_, err := s.Control().Unload(ctx, &controlpb.UnloadRequest{
+		Tablet: tabletID(t), To: meta.IncarnationProto(to.Incarnation()), ToAddress: "x", Why: "test",
+	})
+	return err
+}
+
+func tabletID(t meta.Tablet) *controlpb.TabletID {
+	return &controlpb.TabletID{Table: uint64(t.Table), Tablet: uint64(t.ID), End: t.End, Tepoch: uint64(t.Epoch)}
+}
+
 // Compact flushes a tablet and merges all its runs.
 func (s *Server) Compact(ctx context.Context, t meta.Tablet) error {
 	_, err := s.Control().Compact(ctx, &controlpb.CompactRequest{Tablets: []uint64{uint64(t.ID)}})
