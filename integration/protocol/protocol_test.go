@@ -28,6 +28,7 @@ type bubble struct {
 	*tabletservertest.Fixture
 	t   *testing.T
 	ctx context.Context
+	all []*tabletservertest.Server // that servers opened
 }
 
 // history runs a test in a bubble. Logs are truncated eagerly.
@@ -51,6 +52,7 @@ func (b *bubble) servers(n int) []*tabletservertest.Server {
 	for i := range list {
 		list[i] = b.Open(b.ctx)
 	}
+	b.all = append(b.all, list...)
 	return list
 }
 

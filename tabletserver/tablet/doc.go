@@ -1,6 +1,6 @@
 // Package tablet is one tablet as a tablet server holds it: a memtable that
 // the commit log backs, runs of SSTables that the manifest lists, and the
-// protocol by which they change (rules R1 to R8, R12, R13, R18 and R21).
+// protocol by which they change (rules R1 to R9, R12, R13, R18 and R21).
 //
 // # Life of a write
 //
@@ -20,5 +20,7 @@
 //
 // Flush and compaction write SSTables, then a manifest, then commit it with a
 // transaction on the tablet's record; one such change is under way at a time.
-// Then the view is exchanged.
+// Then the view is exchanged. A split writes manifests, stops writes for the time
+// of one transaction, and gives the memtables to the children; a merge flushes
+// both tablets first.
 package tablet

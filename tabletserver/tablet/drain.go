@@ -55,15 +55,40 @@ func (t *Tablet) undrain() {
 	}
 }
 
+// errShifted: a flush or compaction whose reply was lost has landed, so that the
+// files of a reshape are not those of the record any more (H6). Whatever was
+// sent before is void, for the record's revision has changed; the tablets are
+// undrained.
+var errShifted = fmt.Errorf("%w: a change that was undecided has landed", base.ErrAborted)
+
+// settle makes sure that the record names what the view shows: it differs where
+// a flush landed whose reply was lost (R4), until the next flush. The caller
+// holds change.
+func (t *Tablet) settle(ctx context.Context) error {
+	if t.view.Load().manifest.Flushed == t.record.Flushed {
+		return nil
+	}
+	if err := t.flush(ctx); err != nil {
+		return err
+	}
+	if t.view.Load().manifest.Flushed != t.record.Flushed {
+		return fmt.Errorf("tablet %d: %w", t.id, errShifted)
+	}
+	return nil
+}
+
 // reshape commits a change of the shape of tablets that are drained, and keeps
 // at it until its outcome is decided (R4): from the first attempt on there is no
-// way back. plan makes it of the present records of the tablets. ErrLost: the
-// tablets are others' now.
+// way back, but for errShifted. plan makes it of the present records of the
+// tablets. ErrLost: the tablets are others' now.
 func reshape(ctx context.Context, tablets []*Tablet, plan func() (meta.Reshape, error)) ([]meta.Tablet, error) {
 	env := tablets[0].env
 	for {
 		r, err := plan()
 		if err != nil {
+			for _, t := range tablets {
+				t.undrain()
+			}
 			return nil, err
 		}
 		done, err := env.Meta.Reshape(ctx, r)
@@ -122,4 +147,3 @@ func successor(env *Env, rec meta.Tablet, m *manifest.Manifest, frozen []*mem, n
 	t.state.Store(int32(Serving))
 	return t
 }
-

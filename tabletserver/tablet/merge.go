@@ -36,11 +36,14 @@ func Merge(ctx context.Context, left, right *Tablet, id base.TabletID, why strin
 		if err := t.flush(ctx); err != nil {
 			return nil, err
 		}
+		if err := t.settle(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := left.awaitSafe(ctx); err != nil { // nothing commits in jeopardy (R21)
 		return nil, err
 	}
-	m := merger{left: left, right: right, id: id, why: why}
+	m := merger{left: left, right: right, id: id, why: why, before: [2]meta.Tablet{left.record, right.record}}
 	paused := time.Now()
 	if err := m.drain(ctx); err != nil {
 		return nil, err
@@ -53,7 +56,7 @@ func Merge(ctx context.Context, left, right *Tablet, id base.TabletID, why strin
 	}
 	done, err := reshape(ctx, both, m.plan)
 	if err != nil {
-		if errors.Is(err, ErrLost) {
+		if errors.Is(err, ErrLost) || errors.Is(err, errShifted) {
 			left.env.Files.Decided(m.numbers...)
 		}
 		return nil, fmt.Errorf("merge tablets %d and %d: %w", left.id, right.id, err)
@@ -75,6 +78,7 @@ type merger struct {
 	left, right *Tablet
 	id          base.TabletID
 	why         string
+	before      [2]meta.Tablet // the records that the manifest was made of
 	manifest    manifest.Manifest
 	number      base.FileNumber   // of the manifest
 	numbers     []base.FileNumber // all that were drawn
@@ -138,8 +142,10 @@ func (m *merger) write(ctx context.Context) error {
 }
 
 func (m *merger) plan() (meta.Reshape, error) {
-	if m.left.record.OwnEntry() < 0 || m.right.record.OwnEntry() < 0 {
-		return meta.Reshape{}, ErrLost
+	for i, t := range []*Tablet{m.left, m.right} {
+		if t.record.OwnEntry() < 0 || t.record.Manifest != m.before[i].Manifest {
+			return meta.Reshape{}, fmt.Errorf("merge tablet %d: %w", t.id, errShifted)
+		}
 	}
 	return meta.Merge(m.left.record, m.right.record, meta.Merging{
 		ID: m.id, Manifest: m.number, ManifestVersion: m.manifest.Version, Last: m.last,

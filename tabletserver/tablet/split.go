@@ -40,6 +40,10 @@ func (t *Tablet) Split(ctx context.Context, row []byte, ids [2]base.TabletID, wh
 	if err := t.awaitSafe(ctx); err != nil { // nothing commits in jeopardy (R21)
 		return nil, err
 	}
+	if err := t.settle(ctx); err != nil {
+		return nil, err
+	}
+	before := t.record
 	manifests, numbers, err := t.childManifests(ctx, row, ids)
 	if err != nil {
 		t.env.Files.Decided(numbers...)
@@ -52,9 +56,9 @@ func (t *Tablet) Split(ctx context.Context, row []byte, ids [2]base.TabletID, wh
 	}
 	s := meta.Splitting{Row: row, IDs: ids, Why: why}
 	copy(s.Manifests[:], numbers)
-	done, err := reshape(ctx, []*Tablet{t}, func() (meta.Reshape, error) { return t.planSplit(s) })
+	done, err := reshape(ctx, []*Tablet{t}, func() (meta.Reshape, error) { return t.planSplit(s, before) })
 	if err != nil {
-		if errors.Is(err, ErrLost) {
+		if errors.Is(err, ErrLost) || errors.Is(err, errShifted) {
 			t.env.Files.Decided(numbers...)
 		}
 		return nil, fmt.Errorf("split tablet %d: %w", t.id, err)
@@ -107,12 +111,13 @@ func (t *Tablet) shown(ctx context.Context, ref manifest.File) int64 {
 	return r.ApproximateSize(f.lower, f.upper)
 }
 
-// planSplit completes s by where the records of the drained parent lie.
-func (t *Tablet) planSplit(s meta.Splitting) (meta.Reshape, error) {
+// planSplit completes s by where the records of the drained parent lie. The
+// manifests were made of the record before.
+func (t *Tablet) planSplit(s meta.Splitting, before meta.Tablet) (meta.Reshape, error) {
 	rec := t.record
 	own := rec.OwnEntry()
-	if own < 0 {
-		return meta.Reshape{}, ErrLost
+	if own < 0 || rec.Manifest != before.Manifest {
+		return meta.Reshape{}, fmt.Errorf("split tablet %d: %w", t.id, errShifted)
 	}
 	s.From, s.To = t.ownFrom(rec, nil), rec.Logs[own].From
 	t.mu.Lock()
@@ -122,7 +127,7 @@ func (t *Tablet) planSplit(s meta.Splitting) (meta.Reshape, error) {
 	s.NextSeq = t.mu.next
 	t.mu.Unlock()
 	s.Begin = t.env.Log.NextPosition()
-	s.ManifestVersion = rec.ManifestVersion + 1
+	s.ManifestVersion = before.ManifestVersion + 1
 	return meta.Split(rec, s, time.Now())
 }
 

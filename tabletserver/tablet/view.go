@@ -17,11 +17,11 @@ type mem struct {
 	counted  int64         // bytes counted in the budget
 	first    base.Position // position of the first record of the own log in it
 	hasFirst bool
-	last     base.Seq         // of the last record in it; 0: empty
+	last     base.Seq // of the last record in it; 0: empty
 	// shared: the memtable is a split tablet's, and a sibling has it too; it
 	// holds rows that are not this tablet's.
 	shared bool
-	batch    *commitlog.Batch // of the last record that was appended; nil: replayed only
+	batch  *commitlog.Batch // of the last record that was appended; nil: replayed only
 }
 
 // view is what a read reads: memtables, newest first, and the files of a
