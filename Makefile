@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
 LDFLAGS = -X main.version=$(VERSION)
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: all build demo test race lint fuzz bench proto proto-check minio stack stack-stop e2e soak conformance clean
+.PHONY: all build demo test race lint fuzz bench proto proto-check minio stack stack-stop e2e soak conformance npm python compare clean
 
 all: build
 
@@ -52,6 +52,9 @@ e2e: build minio ## faults against real processes and a real MinIO
 
 conformance: build ## all of Google's integration tests of its Go client, against tabletd
 	$(GO) test -tags conformance -count=1 -timeout 60m -run TestConformance -v ./integration/conformance
+
+npm: ## Google's client for Node.js against tabletd emulator (needs node and npm)
+	E2E_REQUIRE=1 $(GO) test -tags e2e -count=1 -timeout 10m -v ./integration/npm
 
 compare: build ## TabletDB against Google's emulator, in one run
 	bin/tabletbench compare

@@ -73,7 +73,9 @@ func (b *batcher) finish() error {
 	return b.flush(at.encode(b.hash))
 }
 
-// flush sends the batch in progress with a token, or without if nil.
+// flush sends the batch in progress with a token, or without if nil. No message
+// says how large its batch may be: Google's client for Node.js (7.2.0) takes the
+// number of bytes for one of messages, and fails.
 func (b *batcher) flush(token []byte) error {
 	rest := b.buf
 	sum := crc32.Checksum(rest, crc32.MakeTable(crc32.Castagnoli))
@@ -83,9 +85,6 @@ func (b *batcher) flush(token []byte) error {
 			piece := rest[:min(len(rest), maxMessage)]
 			rest = rest[len(piece):]
 			r.PartialRows = &bigtablepb.PartialResultSet_ProtoRowsBatch{ProtoRowsBatch: &bigtablepb.ProtoRowsBatch{BatchData: piece}}
-			if first {
-				r.EstimatedBatchSize = int32(min(len(b.buf), 1<<30))
-			}
 			if len(rest) == 0 {
 				r.BatchChecksum = &sum
 			}

@@ -84,9 +84,6 @@ func (s *Service) open(ctx context.Context, req *bigtablepb.ExecuteQueryRequest)
 
 // openText prepares the query of a request without a prepared one.
 func (s *Service) openText(ctx context.Context, req *bigtablepb.ExecuteQueryRequest, text string) (*prepared, *plan.Plan, error) {
-	if req.GetProtoFormat() == nil { //nolint:staticcheck // as above
-		return nil, nil, fmt.Errorf("data_format must be proto_format: %w", base.ErrInvalid)
-	}
 	types := map[string]value.Type{}
 	for name, v := range req.GetParams() {
 		t, err := value.TypeFromProto(v.GetType())

@@ -192,3 +192,21 @@ func TestRequestsAreChecked(t *testing.T) {
 		t.Errorf("without preparing: %v, %v", r.rows, err)
 	}
 }
+
+// TestNoFormat: Google's client for Node.js names no data format.
+func TestNoFormat(t *testing.T) {
+	s := sql.New(sql.Config{Backend: people()})
+	p, err := s.Prepare(t.Context(), &bigtablepb.PrepareQueryRequest{InstanceName: instance, Query: "SELECT 1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, req := range map[string]*bigtablepb.ExecuteQueryRequest{
+		"prepared": {InstanceName: instance, PreparedQuery: p.PreparedQuery},
+		"text":     {InstanceName: instance, Query: "SELECT 1"},
+	} {
+		n := 0
+		if err := s.Execute(t.Context(), req, func(*bigtablepb.ExecuteQueryResponse) error { n++; return nil }); err != nil || n == 0 {
+			t.Errorf("%s: %d messages, %v", name, n, err)
+		}
+	}
+}

@@ -71,11 +71,9 @@ func New(c Config) *Service {
 	return s
 }
 
-// Prepare answers PrepareQuery.
+// Prepare answers PrepareQuery. There is one data_format only; clients that name
+// none, as the one for Node.js, get it.
 func (s *Service) Prepare(ctx context.Context, req *bigtablepb.PrepareQueryRequest) (*bigtablepb.PrepareQueryResponse, error) {
-	if req.GetProtoFormat() == nil {
-		return nil, fmt.Errorf("data_format must be proto_format: %w", base.ErrInvalid)
-	}
 	types := make(map[string]value.Type, len(req.GetParamTypes()))
 	for name, p := range req.GetParamTypes() {
 		t, err := value.TypeFromProto(p)
