@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
 LDFLAGS = -X main.version=$(VERSION)
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: all build demo test race lint fuzz bench proto proto-check minio stack stack-stop e2e soak conformance npm python compare clean
+.PHONY: all build demo test race lint fuzz bench proto proto-check minio stack stack-stop e2e soak pauses conformance npm python compare clean
 
 all: build
 
@@ -49,6 +49,12 @@ stack-stop:
 
 e2e: build minio ## faults against real processes and a real MinIO
 	E2E_REQUIRE=1 $(GO) test -tags e2e -count=1 -timeout 20m -v ./integration/e2e/...
+
+soak: build minio ## SOAK (30m) of load, splits, merges, moves, drains, restarts and GC on MinIO, all verified
+	E2E_REQUIRE=1 E2E_SOAK=$(or $(SOAK),30m) $(GO) test -tags e2e -count=1 -timeout 0 -v -run 'TestSoak$$' ./integration/e2e
+
+pauses: build minio ## PAUSES (1000) splits, merges and moves under load: how long clients wait
+	E2E_REQUIRE=1 E2E_PAUSES=$(or $(PAUSES),1000) $(GO) test -tags e2e -count=1 -timeout 60m -v -run 'TestPauses$$' ./integration/e2e
 
 conformance: build ## all of Google's integration tests of its Go client, against tabletd
 	$(GO) test -tags conformance -count=1 -timeout 60m -run TestConformance -v ./integration/conformance

@@ -31,6 +31,7 @@ type shape struct {
 	dir                     bool          // keep it in a directory, whatever the environment says
 	env                     []string      // of all processes
 	flags                   []string      // of the tablet servers
+	masterFlags             []string
 }
 
 // cluster is a running TabletDB.
@@ -128,7 +129,7 @@ func (c *cluster) define() {
 	}
 	server := slices.Concat([]string{"--lockservice", strings.Join(c.lockAddresses(), ",")}, ttl)
 	for _, p := range c.masters {
-		p.args = c.command(p, "master", server...)
+		p.args = c.command(p, "master", slices.Concat(server, c.shape.masterFlags)...)
 	}
 	for _, p := range c.tablets {
 		p.args = c.command(p, "tabletserver", slices.Concat(server, []string{"--name", p.name}, c.shape.flags)...)

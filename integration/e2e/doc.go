@@ -14,6 +14,8 @@
 //	E2E_ARTIFACTS=DIR    where results go: recovery.json, recovery.md, and the
 //	                     logs of tests that failed (default: a temporary directory)
 //	E2E_KEEP=1           keep the logs of tests that passed, too
+//	E2E_SOAK=DURATION    run TestSoak for that long (`make soak`)
+//	E2E_PAUSES=N         split, merge and move N times in TestPauses
 //	SEED=N               the seed of the workload
 //
 // Each fault test checks afterwards: every acknowledged write is there with its

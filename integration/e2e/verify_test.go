@@ -76,9 +76,9 @@ func (c *cluster) readAll(ctx context.Context, w *workload) {
 	var prefixes []string
 	expected := map[string]bool{}
 	for i := range tabletCount {
-		prefixes = append(prefixes, letter(i)+"/row/")
+		prefixes = append(prefixes, w.prefix(i))
 		for j := range rowsPerTablet {
-			key := rowKey(i, j)
+			key := w.rowKey(i, j)
 			expected[key] = true
 			called := w.history.Now()
 			row, err := w.readRow(ctx, w.fronts[0], key)

@@ -36,6 +36,7 @@ const (
 type workload struct {
 	t       testing.TB
 	fronts  []frontend // the first is the gateway
+	space   string     // part of the keys: where a history begins, its rows are empty
 	history *linearizability.History
 	ledger  *ledger
 
@@ -54,7 +55,14 @@ type workload struct {
 // startWorkload runs clients at the given front ends until stop.
 func startWorkload(t testing.TB, fronts ...frontend) *workload {
 	t.Helper()
-	w := &workload{t: t, history: linearizability.NewHistory(), ledger: newLedger(), fronts: fronts}
+	w := &workload{t: t, space: "row", history: linearizability.NewHistory(), ledger: newLedger(), fronts: fronts}
+	w.start()
+	return w
+}
+
+// start begins.
+func (w *workload) start() {
+	t := w.t
 	w.mu.errors, w.mu.avoid = map[string]int{}, map[frontend]bool{}
 	w.stamps.Store(time.Now().UnixMilli())
 	var ctx context.Context
@@ -71,7 +79,6 @@ func startWorkload(t testing.TB, fronts ...frontend) *workload {
 	run(scanWorkers, w.scan)
 	run(ledgerWorkers, w.writeLedger)
 	t.Cleanup(func() { w.end(); w.done.Wait() })
-	return w
 }
 
 // loop runs f with pauses. A call that has begun is let finish, so that its
@@ -151,12 +158,14 @@ func (w *workload) errors() (int, string) {
 	return n, strings.Join(lines, "\n")
 }
 
-func rowKey(tablet, n int) string { return fmt.Sprintf("%x/row/%d", tablet, n) }
+func (w *workload) prefix(tablet int) string { return letter(tablet) + "/" + w.space + "/" }
+
+func (w *workload) rowKey(tablet, n int) string { return fmt.Sprintf("%s%d", w.prefix(tablet), n) }
 
 // touchRow makes one operation on a random row.
 func (w *workload) touchRow(ctx context.Context, client int, rng *rand.Rand) {
 	front := w.front(rng)
-	call := linearizability.Call{Row: rowKey(rng.IntN(tabletCount), rng.IntN(rowsPerTablet)), Kind: linearizability.Read}
+	call := linearizability.Call{Row: w.rowKey(rng.IntN(tabletCount), rng.IntN(rowsPerTablet)), Kind: linearizability.Read}
 	stamp := w.stamps.Add(1)
 	value := fmt.Sprintf("%d-%d", client, stamp)
 	called := w.history.Now()
@@ -241,9 +250,9 @@ func (w *workload) scan(ctx context.Context, client int, rng *rand.Rand) {
 	expected := map[string]bool{}
 	first, n := rng.IntN(tabletCount), 1+rng.IntN(4)
 	for i := first; i < min(first+n, tabletCount); i++ {
-		prefixes = append(prefixes, letter(i)+"/row/")
+		prefixes = append(prefixes, w.prefix(i))
 		for j := range rowsPerTablet {
-			expected[rowKey(i, j)] = true
+			expected[w.rowKey(i, j)] = true
 		}
 	}
 	w.record(ctx, client, w.front(rng), prefixes, expected)

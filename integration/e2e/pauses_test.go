@@ -1,0 +1,149 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/bigtable"
+)
+
+// pauseGoal is how long a client may wait for a tablet that is split, merged or
+// moved, in 99 of 100 cases.
+const pauseGoal = 500 * time.Millisecond
+
+// TestPauses splits, merges and moves tablets under load, E2E_PAUSES times (60
+// by default), and measures how long a client waits that writes to the tablet
+// all the time. No request may fail.
+func TestPauses(t *testing.T) {
+	times := 60
+	if given := os.Getenv("E2E_PAUSES"); given != "" {
+		n, err := strconv.Atoi(given)
+		if err != nil {
+			t.Fatal(err)
+		}
+		times = n
+	}
+	c := startCluster(t, shape{})
+	c.createTable()
+	w := startWorkload(t, official{open(t, c.addr[c.gateway])}, c.openNative(t))
+	v := startVisitors(t, open(t, c.addr[c.gateway]))
+	p := startProber(t, c.addr[c.gateway])
+	s := &soak{cluster: c}
+	rng := rand.New(rand.NewPCG(settings.seed, 0))
+	var pauses []time.Duration
+	done := map[string]int{}
+	for len(pauses) < times {
+		one, next, ok, err := s.some(t.Context(), rng)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began, what := time.Now(), "move"
+		switch tablets := len(c.assignments()); {
+		case rng.IntN(2) == 0:
+			_, err = s.adm(t.Context(), "tablet", "move", id(one), c.tablets[rng.IntN(len(c.tablets))].name)
+		case tablets > 2*tabletCount && ok:
+			what = "merge"
+			_, err = s.adm(t.Context(), "tablet", "merge", id(one), id(next))
+		default:
+			what = "split"
+			_, err = s.adm(t.Context(), "tablet", "split", id(one))
+		}
+		if err != nil {
+			done[what+" refused"]++
+			if done[what+" refused"] > 20+times {
+				t.Fatal(err)
+			}
+			continue
+		}
+		done[what]++
+		pauses = append(pauses, v.longest(began, time.Now()))
+	}
+	c.awaitServing(time.Minute)
+	v.stop()
+	if n, text := w.errors(); n > 0 || len(v.mu.failed) > 0 {
+		t.Errorf("%d requests failed\n%s\n%v", n+len(v.mu.failed), text, v.mu.failed)
+	}
+	c.verify(w, p)
+	slices.Sort(pauses)
+	at := func(percent int) time.Duration { return pauses[min(len(pauses)-1, len(pauses)*percent/100)].Round(time.Millisecond) }
+	t.Logf("%d times, %v: the longest wait of a client had a median of %v, p90 %v, p99 %v, at most %v", len(pauses), done, at(50), at(90), at(99), at(100))
+	if at(99) > pauseGoal {
+		t.Errorf("p99 of the pauses is %v; want at most %v", at(99), pauseGoal)
+	}
+}
+
+// visitors write a row of each of the table's parts all the time.
+type visitors struct {
+	end  context.CancelFunc
+	done sync.WaitGroup
+	mu   struct {
+		sync.Mutex
+		recent []span // writes that took longest, of the last moments
+		failed []error
+	}
+}
+
+func startVisitors(t testing.TB, table *bigtable.Table) *visitors {
+	v := &visitors{}
+	var ctx context.Context
+	ctx, v.end = context.WithCancel(t.Context())
+	for i := range tabletCount {
+		v.done.Go(func() { v.loop(ctx, table, letter(i)+"/probe") })
+	}
+	t.Cleanup(v.stop)
+	return v
+}
+
+func (v *visitors) stop() {
+	v.end()
+	v.done.Wait()
+}
+
+func (v *visitors) loop(ctx context.Context, table *bigtable.Table, key string) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for stamp := time.Now().UnixMilli(); ; stamp++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		m := bigtable.NewMutation()
+		m.Set(familyProbe, "pause", bigtable.Timestamp(stamp*1000), nil)
+		began := time.Now()
+		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		err := table.Apply(call, key, m)
+		cancel()
+		v.mu.Lock()
+		if err != nil {
+			v.mu.failed = append(v.mu.failed, fmt.Errorf("write row %q: %w", key, err))
+		}
+		v.mu.recent = append(v.mu.recent, span{began, time.Now()})
+		v.mu.Unlock()
+	}
+}
+
+// longest returns how long the slowest write took that was under way between
+// two moments, or right after them, and forgets older ones.
+func (v *visitors) longest(from, to time.Time) time.Duration {
+	time.Sleep(50 * time.Millisecond) // so that those under way end; longer ones count for the next
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var longest time.Duration
+	for _, s := range v.mu.recent {
+		if s.ended.After(from) && s.began.Before(to) {
+			longest = max(longest, s.ended.Sub(s.began))
+		}
+	}
+	v.mu.recent = v.mu.recent[:0]
+	return longest
+}
