@@ -65,7 +65,11 @@ func TestPauses(t *testing.T) {
 			continue
 		}
 		done[what]++
-		pauses = append(pauses, v.longest(began, time.Now()))
+		d, err := v.longest(t.Context(), began, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		pauses = append(pauses, d)
 	}
 	c.awaitServing(time.Minute)
 	v.stop()
@@ -74,7 +78,9 @@ func TestPauses(t *testing.T) {
 	}
 	c.verify(w, p)
 	slices.Sort(pauses)
-	at := func(percent int) time.Duration { return pauses[min(len(pauses)-1, len(pauses)*percent/100)].Round(time.Millisecond) }
+	at := func(percent int) time.Duration {
+		return pauses[min(len(pauses)-1, len(pauses)*percent/100)].Round(time.Millisecond)
+	}
 	t.Logf("%d times, %v: the longest wait of a client had a median of %v, p90 %v, p99 %v, at most %v", len(pauses), done, at(50), at(90), at(99), at(100))
 	if at(99) > pauseGoal {
 		t.Errorf("p99 of the pauses is %v; want at most %v", at(99), pauseGoal)
@@ -87,7 +93,8 @@ type visitors struct {
 	done sync.WaitGroup
 	mu   struct {
 		sync.Mutex
-		recent []span // writes that took longest, of the last moments
+		began  [tabletCount]time.Time // of the writes under way; zero: none
+		recent []span                 // writes that ended since the last call of longest
 		failed []error
 	}
 }
@@ -97,7 +104,7 @@ func startVisitors(t testing.TB, table *bigtable.Table) *visitors {
 	var ctx context.Context
 	ctx, v.end = context.WithCancel(t.Context())
 	for i := range tabletCount {
-		v.done.Go(func() { v.loop(ctx, table, letter(i)+"/probe") })
+		v.done.Go(func() { v.loop(ctx, table, i) })
 	}
 	t.Cleanup(v.stop)
 	return v
@@ -108,7 +115,8 @@ func (v *visitors) stop() {
 	v.done.Wait()
 }
 
-func (v *visitors) loop(ctx context.Context, table *bigtable.Table, key string) {
+func (v *visitors) loop(ctx context.Context, table *bigtable.Table, i int) {
+	key := letter(i) + "/probe"
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for stamp := time.Now().UnixMilli(); ; stamp++ {
@@ -120,6 +128,9 @@ func (v *visitors) loop(ctx context.Context, table *bigtable.Table, key string) 
 		m := bigtable.NewMutation()
 		m.Set(familyProbe, "pause", bigtable.Timestamp(stamp*1000), nil)
 		began := time.Now()
+		v.mu.Lock()
+		v.mu.began[i] = began
+		v.mu.Unlock()
 		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		err := table.Apply(call, key, m)
 		cancel()
@@ -127,23 +138,29 @@ func (v *visitors) loop(ctx context.Context, table *bigtable.Table, key string) 
 		if err != nil {
 			v.mu.failed = append(v.mu.failed, fmt.Errorf("write row %q: %w", key, err))
 		}
+		v.mu.began[i] = time.Time{}
 		v.mu.recent = append(v.mu.recent, span{began, time.Now()})
 		v.mu.Unlock()
 	}
 }
 
 // longest returns how long the slowest write took that was under way between
-// two moments, or right after them, and forgets older ones.
-func (v *visitors) longest(from, to time.Time) time.Duration {
-	time.Sleep(50 * time.Millisecond) // so that those under way end; longer ones count for the next
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	var longest time.Duration
-	for _, s := range v.mu.recent {
-		if s.ended.After(from) && s.began.Before(to) {
-			longest = max(longest, s.ended.Sub(s.began))
+// two moments, and forgets older ones.
+func (v *visitors) longest(ctx context.Context, from, to time.Time) (longest time.Duration, err error) {
+	return longest, poll(ctx, 15*time.Second, func() error {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		for i, began := range v.mu.began {
+			if !began.IsZero() && began.Before(to) {
+				return fmt.Errorf("a write of part %s is under way since %v", letter(i), time.Since(began))
+			}
 		}
-	}
-	v.mu.recent = v.mu.recent[:0]
-	return longest
+		for _, s := range v.mu.recent {
+			if s.ended.After(from) && s.began.Before(to) {
+				longest = max(longest, s.ended.Sub(s.began))
+			}
+		}
+		v.mu.recent = v.mu.recent[:0]
+		return nil
+	})
 }
