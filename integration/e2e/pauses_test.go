@@ -147,7 +147,7 @@ func (v *visitors) loop(ctx context.Context, table *bigtable.Table, i int) {
 // longest returns how long the slowest write took that was under way between
 // two moments, and forgets older ones.
 func (v *visitors) longest(ctx context.Context, from, to time.Time) (longest time.Duration, err error) {
-	return longest, poll(ctx, 15*time.Second, func() error {
+	err = poll(ctx, 15*time.Second, func() error {
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		for i, began := range v.mu.began {
@@ -163,4 +163,5 @@ func (v *visitors) longest(ctx context.Context, from, to time.Time) (longest tim
 		v.mu.recent = v.mu.recent[:0]
 		return nil
 	})
+	return longest, err
 }
