@@ -267,6 +267,15 @@ func randomName() string {
 	return hex.EncodeToString(b[:])
 }
 
+// openBucket opens a bucket until the end.
+func (u *undo) openBucket(ctx context.Context, rawURL string) (objstore.Store, error) {
+	s, err := openstore.Open(ctx, rawURL, openstore.Options{})
+	if err == nil {
+		u.add(s.Close)
+	}
+	return s, err
+}
+
 // bucket opens a bucket whose objects are deleted at the end.
 func (u *undo) bucket(ctx context.Context, rawURL string) (objstore.Store, error) {
 	s, err := openstore.Open(ctx, rawURL, openstore.Options{})

@@ -41,7 +41,7 @@ func NewBucket(raw objstore.Store, url string, reg prometheus.Registerer) (*Buck
 	var store objstore.Store = raw
 	if reg != nil {
 		var err error
-		if store, err = measure.New(raw, reg); err != nil {
+		if store, err = measure.New(raw, reg, "wal", "sst", "manifest"); err != nil {
 			return nil, err
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +23,7 @@ import (
 type Store struct {
 	inner   objstore.Store
 	metrics *metrics
+	kinds   []string
 }
 
 // metrics are those of one registry; several stores may share them.
@@ -34,22 +37,24 @@ type metrics struct {
 
 // New returns inner, measured. It registers with reg
 //
-//	tabletdb_objstore_calls_total{op,outcome}  calls that ended
-//	tabletdb_objstore_call_seconds{op}         their duration
-//	tabletdb_objstore_bytes_total{op}          bytes of content put and got
-//	tabletdb_objstore_calls_in_flight{op}      calls that have not ended
-//	tabletdb_objstore_listed_objects_total     objects that listings showed
+//	tabletdb_objstore_calls_total{op,kind,outcome}  calls that ended
+//	tabletdb_objstore_call_seconds{op,kind}         their duration
+//	tabletdb_objstore_bytes_total{op,kind}          bytes of content put and got
+//	tabletdb_objstore_calls_in_flight{op,kind}      calls that have not ended
+//	tabletdb_objstore_listed_objects_total          objects that listings showed
 //
-// where outcome is ok, not_found, exists, throttled, denied, canceled or error.
+// where outcome is ok, not_found, exists, throttled, denied, canceled or error,
+// and kind is what a key has before its first slash, if it is one of kinds, else
+// "other".
 // Stores that are given the same reg are counted together. The time of a listing
 // leaves out what its consumer does with the objects; a download is one call
 // until it is closed.
-func New(inner objstore.Store, reg prometheus.Registerer) (*Store, error) {
-	ops := []string{"op"}
+func New(inner objstore.Store, reg prometheus.Registerer, kinds ...string) (*Store, error) {
+	ops := []string{"op", "kind"}
 	m := &metrics{
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tabletdb_objstore_calls_total", Help: "Calls on the object store that ended.",
-		}, []string{"op", "outcome"}),
+		}, []string{"op", "kind", "outcome"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "tabletdb_objstore_call_seconds", Help: "Duration of calls on the object store.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 20), // 0.1 ms to 52 s
@@ -69,7 +74,7 @@ func New(inner objstore.Store, reg prometheus.Registerer) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of the object store: %w", err)
 	}
-	return &Store{inner: inner, metrics: m}, nil
+	return &Store{inner: inner, metrics: m, kinds: kinds}, nil
 }
 
 // register registers *c, or replaces it by the one that is registered already.
@@ -89,21 +94,26 @@ func register[C prometheus.Collector](reg prometheus.Registerer, c *C) error {
 type call struct {
 	m     *metrics
 	op    string
+	kind  string
 	start time.Time
 	idle  time.Duration // spent in the caller's code
 }
 
-func (s *Store) begin(op string) *call {
-	s.metrics.inFlight.WithLabelValues(op).Inc()
-	return &call{m: s.metrics, op: op, start: time.Now()}
+func (s *Store) begin(op, key string) *call {
+	kind, _, _ := strings.Cut(key, "/")
+	if !slices.Contains(s.kinds, kind) {
+		kind = "other"
+	}
+	s.metrics.inFlight.WithLabelValues(op, kind).Inc()
+	return &call{m: s.metrics, op: op, kind: kind, start: time.Now()}
 }
 
 func (c *call) end(bytes int, err error) {
-	c.m.inFlight.WithLabelValues(c.op).Dec()
-	c.m.seconds.WithLabelValues(c.op).Observe((time.Since(c.start) - c.idle).Seconds())
-	c.m.calls.WithLabelValues(c.op, outcome(err)).Inc()
+	c.m.inFlight.WithLabelValues(c.op, c.kind).Dec()
+	c.m.seconds.WithLabelValues(c.op, c.kind).Observe((time.Since(c.start) - c.idle).Seconds())
+	c.m.calls.WithLabelValues(c.op, c.kind, outcome(err)).Inc()
 	if bytes > 0 {
-		c.m.bytes.WithLabelValues(c.op).Add(float64(bytes))
+		c.m.bytes.WithLabelValues(c.op, c.kind).Add(float64(bytes))
 	}
 }
 
@@ -135,7 +145,7 @@ func moved(n int, err error) int {
 
 // Put implements objstore.Store.
 func (s *Store) Put(ctx context.Context, key string, data []byte) error {
-	c := s.begin("put")
+	c := s.begin("put", key)
 	err := s.inner.Put(ctx, key, data)
 	c.end(moved(len(data), err), err)
 	return err
@@ -143,7 +153,7 @@ func (s *Store) Put(ctx context.Context, key string, data []byte) error {
 
 // PutIfAbsent implements objstore.Store.
 func (s *Store) PutIfAbsent(ctx context.Context, key string, data []byte) error {
-	c := s.begin("put_if_absent")
+	c := s.begin("put_if_absent", key)
 	err := s.inner.PutIfAbsent(ctx, key, data)
 	c.end(moved(len(data), err), err)
 	return err
@@ -151,7 +161,7 @@ func (s *Store) PutIfAbsent(ctx context.Context, key string, data []byte) error 
 
 // Get implements objstore.Store.
 func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
-	c := s.begin("get")
+	c := s.begin("get", key)
 	data, err := s.inner.Get(ctx, key)
 	c.end(len(data), err)
 	return data, err
@@ -159,7 +169,7 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 
 // GetRange implements objstore.Store.
 func (s *Store) GetRange(ctx context.Context, key string, off, n int64) ([]byte, error) {
-	c := s.begin("get_range")
+	c := s.begin("get_range", key)
 	data, err := s.inner.GetRange(ctx, key, off, n)
 	c.end(len(data), err)
 	return data, err
@@ -167,7 +177,7 @@ func (s *Store) GetRange(ctx context.Context, key string, off, n int64) ([]byte,
 
 // Stat implements objstore.Store.
 func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
-	c := s.begin("stat")
+	c := s.begin("stat", key)
 	info, err := s.inner.Stat(ctx, key)
 	c.end(0, err)
 	return info, err
@@ -175,16 +185,24 @@ func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
 
 // Delete implements objstore.Store.
 func (s *Store) Delete(ctx context.Context, keys ...string) error {
-	c := s.begin("delete")
+	c := s.begin("delete", first(keys))
 	err := s.inner.Delete(ctx, keys...)
 	c.end(0, err)
 	return err
 }
 
+// first returns the first key, whose kind stands for all.
+func first(keys []string) string {
+	if len(keys) == 0 {
+		return ""
+	}
+	return keys[0]
+}
+
 // List implements objstore.Store.
 func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Info, error] {
 	return func(yield func(objstore.Info, error) bool) {
-		c := s.begin("list")
+		c := s.begin("list", prefix)
 		var failure error
 		defer func() { c.end(0, failure) }()
 		for info, err := range s.inner.List(ctx, prefix, startAfter) {
@@ -205,7 +223,7 @@ func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[o
 
 // Upload implements objstore.Streamer.
 func (s *Store) Upload(ctx context.Context, key string, r io.ReaderAt, size int64) error {
-	c := s.begin("upload")
+	c := s.begin("upload", key)
 	err := objstore.Upload(ctx, s.inner, key, r, size)
 	c.end(moved(int(size), err), err)
 	return err
@@ -213,7 +231,7 @@ func (s *Store) Upload(ctx context.Context, key string, r io.ReaderAt, size int6
 
 // Download implements objstore.Streamer.
 func (s *Store) Download(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
-	c := s.begin("download")
+	c := s.begin("download", key)
 	body, err := objstore.Download(ctx, s.inner, key, off, n)
 	if err != nil {
 		c.end(0, err)

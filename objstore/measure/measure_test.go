@@ -20,7 +20,7 @@ import (
 
 func open(t *testing.T, inner objstore.Store, reg prometheus.Registerer) *measure.Store {
 	t.Helper()
-	s, err := measure.New(inner, reg)
+	s, err := measure.New(inner, reg, "a", "b")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,18 +43,18 @@ func TestMetrics(t *testing.T) {
 		f := faulty.New(mem.New(), faulty.Options{})
 		s, other, ctx := open(t, f, reg), open(t, mem.New(), reg), t.Context()
 
-		_ = s.Put(ctx, "k", make([]byte, 100))
+		_ = s.Put(ctx, "a/k", make([]byte, 100))
 		f.FailNext(faulty.Put, "", faulty.Fault{Kind: faulty.Throttle})
-		_ = s.Put(ctx, "k", make([]byte, 100))
-		_ = other.Put(ctx, "k", make([]byte, 10))
-		_ = s.PutIfAbsent(ctx, "k", nil)
-		_, _ = s.Get(ctx, "missing")
+		_ = s.Put(ctx, "a/k", make([]byte, 100))
+		_ = other.Put(ctx, "a/k", make([]byte, 10))
+		_ = s.PutIfAbsent(ctx, "a/k", nil)
+		_, _ = s.Get(ctx, "abc/missing")
 		f.FailNext(faulty.GetRange, "", faulty.Fault{Kind: faulty.Slow, Delay: 2 * time.Second})
-		_, _ = s.GetRange(ctx, "k", 0, 7)
-		for range s.List(ctx, "", "") {
+		_, _ = s.GetRange(ctx, "a/k", 0, 7)
+		for range s.List(ctx, "a/", "") {
 			time.Sleep(time.Hour) // not the store's fault
 		}
-		body, err := s.Download(ctx, "k", 0, -1)
+		body, err := s.Download(ctx, "a/k", 0, -1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,18 +64,18 @@ func TestMetrics(t *testing.T) {
 		got := values(t, reg)
 		maps.DeleteFunc(got, func(_ string, v float64) bool { return v == 0 })
 		want := map[string]float64{
-			"tabletdb_objstore_calls_total{put ok}":               2,
-			"tabletdb_objstore_calls_total{put throttled}":        1,
-			"tabletdb_objstore_calls_total{put_if_absent exists}": 1,
-			"tabletdb_objstore_calls_total{get not_found}":        1,
-			"tabletdb_objstore_calls_total{get_range ok}":         1,
-			"tabletdb_objstore_calls_total{list ok}":              1,
-			"tabletdb_objstore_calls_total{download ok}":          1,
-			"tabletdb_objstore_bytes_total{put}":                  110,
-			"tabletdb_objstore_bytes_total{get_range}":            7,
-			"tabletdb_objstore_bytes_total{download}":             100,
-			"tabletdb_objstore_call_seconds{get_range}":           2,
-			"tabletdb_objstore_listed_objects_total{}":            1,
+			"tabletdb_objstore_calls_total{a put ok}":               2,
+			"tabletdb_objstore_calls_total{a put throttled}":        1,
+			"tabletdb_objstore_calls_total{a put_if_absent exists}": 1,
+			"tabletdb_objstore_calls_total{other get not_found}":    1,
+			"tabletdb_objstore_calls_total{a get_range ok}":         1,
+			"tabletdb_objstore_calls_total{a list ok}":              1,
+			"tabletdb_objstore_calls_total{a download ok}":          1,
+			"tabletdb_objstore_bytes_total{a put}":                  110,
+			"tabletdb_objstore_bytes_total{a get_range}":            7,
+			"tabletdb_objstore_bytes_total{a download}":             100,
+			"tabletdb_objstore_call_seconds{a get_range}":           2,
+			"tabletdb_objstore_listed_objects_total{}":              1,
 		}
 		if !maps.Equal(got, want) {
 			t.Errorf("metrics\n%v\nwant\n%v", got, want)
