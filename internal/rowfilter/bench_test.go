@@ -23,6 +23,7 @@ func BenchmarkFilters(b *testing.B) {
 		f    *bigtablepb.RowFilter
 	}{
 		{"pass", pass()},
+		{"block", block()},
 		{"family", family("family0")},
 		{"familyRegexp", family("fam[a-z]+0")},
 		{"qualifier", qualifier("qualifier3")},
