@@ -62,6 +62,9 @@ conformance: build ## all of Google's integration tests of its Go client, agains
 npm: ## Google's client for Node.js against tabletd emulator (needs node and npm)
 	E2E_REQUIRE=1 $(GO) test -tags e2e -count=1 -timeout 10m -v ./integration/npm
 
+python: ## Google's client for Python against tabletd emulator (needs python3)
+	E2E_REQUIRE=1 $(GO) test -tags e2e -count=1 -timeout 10m -v ./integration/python
+
 compare: build ## TabletDB against Google's emulator, in one run
 	bin/tabletbench compare
 

@@ -132,4 +132,7 @@ tool (
 	google.golang.org/protobuf/cmd/protoc-gen-go
 )
 
-ignore ./integration/npm/node_modules
+ignore (
+	./integration/npm/node_modules
+	./integration/python/venv
+)
