@@ -264,42 +264,45 @@ func (x *traffic) request() *bigtablepb.ReadRowsRequest {
 // files, before and after flushes, compactions and fail-overs.
 func TestReadsAgainstModel(t *testing.T) {
 	rng := seedtest.New(t)
-	inBubble(t, func(t *testing.T, f *tabletservertest.Fixture) {
-		ctx := t.Context()
-		f.Options.Tablet.FileBytes = 2 << 10
-		f.Options.Tablet.BlockBytes = 4 << 10
-		f.Options.NoCompaction = true
-		s := f.Open(ctx)
-		tb := f.Serve(ctx, f.Tablets(ctx, f.CreateTable(ctx))[0], s)
-		m := table{}
-		x := &traffic{rand: rng, rows: 150}
-		for range 1500 {
-			switch k := rng.IntN(1000); {
-			case k < 12:
-				f.Must(s.Flush(ctx, tb))
-			case k < 15:
-				f.Must(s.Compact(ctx, tb))
-			case k < 17:
-				s, tb = failOver(f, s, tb)
-			case k < 400:
-				row := x.row()
-				var list []*bigtablepb.Mutation
-				for range 1 + rng.IntN(5) {
-					mut := x.mutation()
-					list = append(list, mut)
-					m.apply(row, mut)
-				}
-				f.Must(s.Mutate(ctx, tb, row, list...))
-			default:
-				r := x.request()
-				got, err := s.Read(ctx, tb, r)
-				f.Must(err)
-				if want := m.read(t, r); !slices.Equal(got, want) {
-					t.Fatalf("read %v\n%q, want\n%q", r, got, want)
-				}
+	inBubble(t, func(t *testing.T, f *tabletservertest.Fixture) { readAgainstModel(t, f, rng) })
+}
+
+// readAgainstModel reads from servers whose blocks and files are tiny.
+func readAgainstModel(t *testing.T, f *tabletservertest.Fixture, rng *rand.Rand) {
+	ctx := t.Context()
+	f.Options.Tablet.FileBytes = 2 << 10
+	f.Options.Tablet.BlockBytes = 4 << 10
+	f.Options.NoCompaction = true
+	s := f.Open(ctx)
+	tb := f.Serve(ctx, f.Tablets(ctx, f.CreateTable(ctx))[0], s)
+	m := table{}
+	x := &traffic{rand: rng, rows: 150}
+	for range 1500 {
+		switch k := rng.IntN(1000); {
+		case k < 12:
+			f.Must(s.Flush(ctx, tb))
+		case k < 15:
+			f.Must(s.Compact(ctx, tb))
+		case k < 17:
+			s, tb = failOver(f, s, tb)
+		case k < 400:
+			row := x.row()
+			var list []*bigtablepb.Mutation
+			for range 1 + rng.IntN(5) {
+				mut := x.mutation()
+				list = append(list, mut)
+				m.apply(row, mut)
+			}
+			f.Must(s.Mutate(ctx, tb, row, list...))
+		default:
+			r := x.request()
+			got, err := s.Read(ctx, tb, r)
+			f.Must(err)
+			if want := m.read(t, r); !slices.Equal(got, want) {
+				t.Fatalf("read %v\n%q, want\n%q", r, got, want)
 			}
 		}
-	})
+	}
 }
 
 func failOver(f *tabletservertest.Fixture, s *tabletservertest.Server, tb meta.Tablet) (*tabletservertest.Server, meta.Tablet) {

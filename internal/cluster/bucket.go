@@ -20,6 +20,7 @@ import (
 	"github.com/tabletdb/tabletdb/objstore/limit"
 	"github.com/tabletdb/tabletdb/objstore/measure"
 	"github.com/tabletdb/tabletdb/objstore/openstore"
+	"github.com/tabletdb/tabletdb/objstore/pagecache"
 	"github.com/tabletdb/tabletdb/objstore/probe"
 	"github.com/tabletdb/tabletdb/objstore/retry"
 )
@@ -93,6 +94,41 @@ func openAndProbe(ctx context.Context, url string, o openstore.Options) (_ opens
 		return nil, errors.Is(err, probe.ErrUnfit) || errors.Is(err, objstore.ErrDenied) || errors.Is(err, base.ErrInvalid), err
 	}
 	return raw, false, nil
+}
+
+// CacheConfig says where what is read of SSTables is kept on a local disk.
+type CacheConfig struct {
+	Dir   string // "": nowhere
+	Bytes int64  // about how much room it may take
+}
+
+// Cache puts the page cache that c describes before b.Data. id is what Join
+// returned: the names of objects are unique within one cluster only. A disk
+// that fails costs the cache, which the log tells, and nothing else; only a
+// configuration that cannot be meant is an error.
+func (b *Bucket) Cache(c CacheConfig, id cluster.ID, reg prometheus.Registerer, log *slog.Logger) error {
+	if c.Dir == "" {
+		return nil
+	}
+	s, err := pagecache.Open(b.Data, pagecache.Options{
+		Dir: c.Dir, Bytes: c.Bytes, Identity: id.String(),
+		OnDisabled: func(err error) { log.Error("page cache is off until the next start", "err", err) },
+	})
+	if errors.Is(err, base.ErrInvalid) {
+		return err
+	}
+	if err != nil {
+		log.Error("page cache is off", "err", err)
+		return nil
+	}
+	if reg != nil {
+		if err := reg.Register(s); err != nil {
+			log.Warn("metrics of the page cache are not there", "err", err)
+		}
+	}
+	closeStore := b.close
+	b.Data, b.close = s, func() error { return errors.Join(s.Close(), closeStore()) }
+	return nil
 }
 
 // Close frees what the bucket holds. No call may follow.

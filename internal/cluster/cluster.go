@@ -36,6 +36,8 @@ type Config struct {
 	StoreURL     string
 	StoreOptions openstore.Options
 	Store        objstore.Store
+	// Cache is the page cache of the process, which all its nodes share.
+	Cache CacheConfig
 
 	// LockServers, Masters and TabletServers are how many of each there are;
 	// 1, 1 and 2.
@@ -146,6 +148,9 @@ func (c *Cluster) open(ctx context.Context) (err error) {
 		return err
 	}
 	if c.id, err = Join(ctx, c.admin, c.bucket); err != nil {
+		return err
+	}
+	if err := c.bucket.Cache(c.cfg.Cache, c.id, c.cfg.Registerer, c.cfg.Logger); err != nil {
 		return err
 	}
 	if err := c.buryTheDead(ctx); err != nil {

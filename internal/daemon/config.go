@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -46,6 +47,8 @@ type Config struct {
 	SessionTTL    time.Duration `koanf:"session-ttl" yaml:"session-ttl"`
 	MemtableMB    int64         `koanf:"memtable-mb" yaml:"memtable-mb"`
 	CacheMB       int64         `koanf:"cache-mb" yaml:"cache-mb"`
+	CacheDir      string        `koanf:"cache-dir" yaml:"cache-dir"`
+	CacheGB       float64       `koanf:"cache-gb" yaml:"cache-gb"`
 	FlushMB       int64         `koanf:"flush-mb" yaml:"flush-mb"`
 	FileMB        int64         `koanf:"file-mb" yaml:"file-mb"`
 	Linger        time.Duration `koanf:"linger" yaml:"linger"`
@@ -101,6 +104,11 @@ func flags(f *pflag.FlagSet, role string) {
 		f.String("zone", "", "zone of this server, for placement")
 		f.Int64("memtable-mb", 512, "memory for all memtables of a server")
 		f.Int64("cache-mb", 256, "memory for the block cache of a server")
+		f.String("cache-dir", "", map[bool]string{
+			true:  "directory on a local disk where what is read of an s3: bucket is kept; none: nowhere (default: DATA/cache for an s3: bucket)",
+			false: "directory on a local disk where what is read of the bucket is kept, across restarts (empty: nowhere)",
+		}[role == "dev"])
+		f.Float64("cache-gb", 8, "room on the disk below --cache-dir")
 		f.Int64("flush-mb", 64, "size at which a memtable is flushed")
 		f.Int64("file-mb", 64, "size at which a flush or compaction begins another SSTable")
 		f.Duration("linger", 0, "how long the log waits for more records while others are in flight (0: as long as uploads take)")
@@ -172,6 +180,9 @@ func (c *Config) validate() error {
 			return fmt.Errorf("%w: --%s %d; it must not be negative", base.ErrInvalid, name, v)
 		}
 	}
+	if c.CacheDir != "" && c.CacheDir != noCache && !(c.CacheGB >= minCacheGB && c.CacheGB <= maxCacheGB) {
+		return fmt.Errorf("%w: --cache-gb %v; want %v to %v", base.ErrInvalid, c.CacheGB, minCacheGB, maxCacheGB)
+	}
 	if c.SessionTTL < 0 || (c.SessionTTL > 0 && c.SessionTTL < time.Second) {
 		return fmt.Errorf("%w: --session-ttl %v; at least 1s", base.ErrInvalid, c.SessionTTL)
 	}
@@ -189,6 +200,33 @@ func (c *Config) logger() *slog.Logger {
 		return slog.New(slog.NewJSONHandler(os.Stderr, o))
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, o))
+}
+
+const (
+	noCache    = "none"
+	minCacheGB = 0.01
+	maxCacheGB = 100_000
+)
+
+// cache is the page cache in the directory that was given, or in fallback.
+func (c *Config) cache(fallback string) cluster.CacheConfig {
+	dir := c.CacheDir
+	switch dir {
+	case "":
+		dir = fallback
+	case noCache:
+		dir = ""
+	}
+	return cluster.CacheConfig{Dir: dir, Bytes: int64(c.CacheGB * (1 << 30))}
+}
+
+// devCache is the directory of the page cache of `tabletd dev` where none is
+// given: a bucket that is a directory needs none.
+func (c *Config) devCache() string {
+	if c.Data == "" || !strings.HasPrefix(c.Store, "s3:") {
+		return ""
+	}
+	return filepath.Join(c.Data, "cache")
 }
 
 // tabletOptions are the knobs of a tablet server.

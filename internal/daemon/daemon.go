@@ -259,6 +259,13 @@ func runTabletServer(ctx context.Context, p *process) error {
 		return err
 	}
 	defer closeEnv()
+	id, err := storecluster.ParseID(e.ClusterID)
+	if err != nil {
+		return err
+	}
+	if err := e.Bucket.Cache(p.cfg.cache(""), id, p.registry, p.log); err != nil {
+		return err
+	}
 	n, err := cluster.OpenTabletServer(ctx, e, cluster.TabletConfig{
 		Addr: p.cfg.Listen, Name: p.cfg.Name, Zone: p.cfg.Zone, StatusAddress: p.cfg.Status, Options: p.cfg.tabletOptions(),
 	})
@@ -291,7 +298,7 @@ func runDev(ctx context.Context, p *process) error {
 	c := p.cfg
 	began := time.Now()
 	cl, err := cluster.Open(ctx, cluster.Config{
-		Dir: c.Data, StoreURL: c.Store, StoreOptions: openstore.Options{CreateBucket: c.CreateBucket},
+		Dir: c.Data, StoreURL: c.Store, StoreOptions: openstore.Options{CreateBucket: c.CreateBucket}, Cache: c.cache(c.devCache()),
 		TabletServers: c.TabletServers, LockAddr: c.LockListen, GatewayAddr: c.Listen,
 		Logger: p.log, Registerer: p.registry, Version: p.version, Strict: c.Strict,
 		Master: master.Options{TTL: c.SessionTTL}, Tablet: c.tabletOptions(),

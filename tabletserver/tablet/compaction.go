@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/objstore/limit"
+	"github.com/tabletdb/tabletdb/objstore/pagecache"
 	"github.com/tabletdb/tabletdb/sstable"
 	"github.com/tabletdb/tabletdb/sstable/merging"
 	"github.com/tabletdb/tabletdb/tabletserver/compact"
@@ -33,17 +35,18 @@ func (t *Tablet) Compact(ctx context.Context, major bool) (bool, error) {
 		return false, nil
 	}
 	began := time.Now()
+	reads := pagecache.WithMode(limit.WithClass(ctx, limit.Background), pagecache.Bypass)
 	var inputs []base.Iterator
 	var size int64
 	for _, files := range v.runs[p.From:p.To] {
 		r := &runIter{}
-		r.init(ctx, files, sstable.IterOptions{Readahead: t.env.Options.Readahead, Eager: true}, nil)
+		r.init(reads, files, sstable.IterOptions{Readahead: t.env.Options.Readahead, Eager: true}, nil)
 		inputs = append(inputs, r)
 	}
 	for _, r := range v.manifest.Runs[p.From:p.To] {
 		size += r.Size()
 	}
-	out, err := t.write(ctx, merging.New(inputs...), p.To == len(v.runs), size)
+	out, err := t.write(limit.WithClass(ctx, limit.Background), merging.New(inputs...), p.To == len(v.runs), size)
 	if err != nil {
 		return false, fmt.Errorf("compact tablet %d: %w", t.id, err)
 	}
@@ -62,6 +65,7 @@ func (t *Tablet) Compact(ctx context.Context, major bool) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("compact tablet %d: %w", t.id, err)
 	}
+	t.env.Files.obsolete(v.manifest.Runs[p.From:p.To])
 	t.env.Counts.Compactions.Add(1)
 	t.env.Counts.CompactedBytes.Add(out.run.Size())
 	t.event("compacted runs %d to %d (%s): %d KiB to %d KiB in %v", p.From, p.To, p.Reason, size>>10, out.run.Size()>>10, time.Since(began).Round(time.Millisecond))

@@ -88,6 +88,8 @@ type handle struct {
 	number base.FileNumber
 	meta   sstable.Meta
 	refs   int // guarded by Files.mu
+	// gone: this server has merged it into others; guarded by Files.mu.
+	gone bool
 
 	reader  atomic.Pointer[sstable.Reader]
 	opening chan struct{} // holds a token while somebody opens it
@@ -118,9 +120,32 @@ func (h *handle) release() {
 	if last {
 		delete(f.mu.open, h.number)
 	}
+	forget := last && h.gone
 	f.mu.Unlock()
 	if r := h.reader.Load(); last && r != nil {
 		r.Close()
+	}
+	if s, ok := f.store.(forgetful); ok && forget {
+		s.Forget(base.SSTableObject(h.number))
+	}
+}
+
+// forgetful is the optional ability of an objstore.Store that caches: to drop
+// what it has of objects.
+type forgetful interface{ Forget(keys ...string) }
+
+// obsolete says that the files were merged into others: when the last tablet
+// here has let go of one, nothing of it need be cached any more. (One that is
+// merely released may come back, after a restart or a move.)
+func (f *Files) obsolete(runs []manifest.Run) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range runs {
+		for _, x := range r {
+			if h := f.mu.open[x.Number]; h != nil {
+				h.gone = true
+			}
+		}
 	}
 }
 

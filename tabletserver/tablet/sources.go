@@ -9,6 +9,7 @@ import (
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/rowfilter"
 	"github.com/tabletdb/tabletdb/internal/rowset"
+	"github.com/tabletdb/tabletdb/objstore/pagecache"
 	"github.com/tabletdb/tabletdb/sstable"
 	"github.com/tabletdb/tabletdb/sstable/merging"
 	"github.com/tabletdb/tabletdb/tabletserver/memtable"
@@ -43,6 +44,9 @@ func newSources(ctx context.Context, t *Tablet, v *view, ranges []rowset.Range, 
 	o := sstable.IterOptions{FillCache: points || r.Limit > 0 && r.Limit <= pointRead}
 	if !points {
 		o.Readahead = t.env.Options.Readahead
+	}
+	if !o.FillCache {
+		ctx = pagecache.WithMode(ctx, pagecache.FillFree)
 	}
 	byTime := r.Filter
 	if byTime != nil && countsVersions(byTime, sch) {

@@ -36,6 +36,8 @@ type Fixture struct {
 	Options tabletserver.Options
 	// LogStore, if set, is the store for the logs that servers write.
 	LogStore objstore.Store
+	// Over, if set, is put over the store of each server, such as a cache.
+	Over func(objstore.Store) objstore.Store
 
 	servers []*Server
 	names   int
@@ -94,10 +96,14 @@ func (f *Fixture) Open(ctx context.Context) *Server {
 	}
 	x := &Server{F: f, Lock: f.Lock.Client(), Store: NewSpy(f.Store), LogStore: NewSpy(log)}
 	x.client = &client{Client: x.Lock}
+	var store objstore.Store = x.Store
+	if f.Over != nil {
+		store = f.Over(store)
+	}
 	name := fmt.Sprintf("ts%d", f.names)
 	var err error
 	x.Server, err = tabletserver.Open(ctx, tabletserver.Config{
-		LockService: x.client, Store: x.Store, LogStore: x.LogStore, Address: name + ":1", Name: name,
+		LockService: x.client, Store: store, LogStore: x.LogStore, Address: name + ":1", Name: name,
 		Logger: f.Logger(), Options: f.Options,
 	})
 	f.Must(err)
