@@ -99,6 +99,11 @@ func (g *gatewayTable) MutateRow(ctx context.Context, _ route.Target, req []byte
 	return err
 }
 
+// DropRows implements route.Server. Gateways offer it as an admin call.
+func (g *gatewayTable) DropRows(context.Context, route.Target, []byte) error {
+	return fmt.Errorf("%w: a gateway has no tablets", base.ErrUnimplemented)
+}
+
 // CheckAndMutateRow implements route.Server.
 func (g *gatewayTable) CheckAndMutateRow(ctx context.Context, _ route.Target, req []byte) (bool, error) {
 	raw, err := g.unary(ctx, bigtablepb.Bigtable_CheckAndMutateRow_FullMethodName, req)

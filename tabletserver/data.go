@@ -155,6 +155,20 @@ func (s *Server) ReadModifyWriteRow(ctx context.Context, g route.Target, req []b
 	return proto.Marshal(&bigtablepb.ReadModifyWriteRowResponse{Row: row})
 }
 
+// DropRows implements route.Server.
+func (s *Server) DropRows(ctx context.Context, g route.Target, req []byte) error {
+	t, err := s.serving(g)
+	if err != nil {
+		return err
+	}
+	rows, once, err := route.ParseDrop(req)
+	if err != nil {
+		return err
+	}
+	t.Counters.Writes.Add(1)
+	return t.Drop(ctx, rows, &once)
+}
+
 // ReadRows implements route.Server.
 func (s *Server) ReadRows(ctx context.Context, g route.Target, sc route.Scan, req []byte, send func(mem.Buffer, route.FrameInfo) error) error {
 	t, err := s.serving(g)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"cloud.google.com/go/bigtable/apiv2/bigtablepb"
 
@@ -260,6 +261,20 @@ func (x *traffic) request() *bigtablepb.ReadRowsRequest {
 	return r
 }
 
+// dropRange returns rows to be dropped: some, or now and then many or all.
+func (x *traffic) dropRange() (start, end string) {
+	switch x.rand.IntN(8) {
+	case 0:
+		return "", ""
+	case 1:
+		return x.row(), ""
+	case 2:
+		return "", x.row()
+	}
+	from := x.rand.IntN(x.rows)
+	return fmt.Sprintf("row%03d", from), fmt.Sprintf("row%03d\x00", from+x.rand.IntN(30))
+}
+
 // TestReadsAgainstModel: reads of all kinds, over memtables and runs of several
 // files, before and after flushes, compactions and fail-overs.
 func TestReadsAgainstModel(t *testing.T) {
@@ -285,6 +300,12 @@ func readAgainstModel(t *testing.T, f *tabletservertest.Fixture, rng *rand.Rand)
 			f.Must(s.Compact(ctx, tb))
 		case k < 17:
 			s, tb = failOver(f, s, tb)
+		case k < 19:
+			time.Sleep(4 * time.Minute) // drops are forgotten
+		case k < 35:
+			start, end := x.dropRange()
+			f.Must(s.Drop(ctx, tb, nil, start, end))
+			maps.DeleteFunc(m, func(row string, _ map[column]map[int64]string) bool { return row >= start && (end == "" || row < end) })
 		case k < 400:
 			row := x.row()
 			var list []*bigtablepb.Mutation

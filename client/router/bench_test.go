@@ -18,6 +18,8 @@ type idle struct{ route.Server }
 
 func (*idle) MutateRow(context.Context, route.Target, []byte) error { return nil }
 
+func (*idle) DropRows(context.Context, route.Target, []byte) error { return nil }
+
 func (*idle) MutateRows(context.Context, route.Target, [][]byte) ([]error, error) { return nil, nil }
 
 func (*idle) ReadRows(_ context.Context, _ route.Target, _ route.Scan, _ []byte, send func(mem.Buffer, route.FrameInfo) error) error {

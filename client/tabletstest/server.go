@@ -11,6 +11,7 @@ import (
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/mutation"
 	"github.com/tabletdb/tabletdb/internal/route"
+	"github.com/tabletdb/tabletdb/internal/rowset"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/meta"
 )
@@ -205,6 +206,21 @@ func (s *Server) MutateRows(_ context.Context, t route.Target, entries [][]byte)
 		return nil, nil
 	}
 	return errs, nil
+}
+
+// DropRows implements route.Server.
+func (s *Server) DropRows(_ context.Context, t route.Target, req []byte) error {
+	g, _, err := route.ParseDrop(req)
+	if err != nil {
+		return err
+	}
+	op := Op{"DropRows", t.Tablet, string(g.Start)}
+	tb, f, err := s.begin(op, t)
+	if err != nil {
+		return err
+	}
+	tb.store.drop(rowset.Of(g).Intersect(rowset.Range{Start: tb.Start, End: tb.End}))
+	return f.after(op)
 }
 
 // CheckAndMutateRow implements route.Server. The predicate may be absent, or

@@ -86,6 +86,17 @@ func (s *store) mutate(key []byte, ms []*bigtablepb.Mutation, o mutation.Once) e
 	return err
 }
 
+// drop deletes the rows of a set.
+func (s *store) drop(rows rowset.Set) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k := range s.m {
+		if rows.Contains([]byte(k)) {
+			delete(s.m, k)
+		}
+	}
+}
+
 // mutateLocked applies all mutations or none.
 func (s *store) mutateLocked(key string, ms []*bigtablepb.Mutation) error {
 	cells := slices.Clone(s.m[key])

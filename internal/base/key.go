@@ -26,6 +26,9 @@ const (
 	KindAdd Kind = 5
 	// KindMerge is an operand of an aggregate cell: a state to be merged.
 	KindMerge Kind = 6
+	// KindDropRows hides all older cells of a range of rows. It is an op of row
+	// records only: in a tablet, drops are kept apart from the entries.
+	KindDropRows Kind = 7
 )
 
 // SystemFamily holds hidden cells that must live and move with the row they

@@ -217,6 +217,15 @@ func (n *TabletNode) MutateRows(ctx context.Context, t route.Target, entries [][
 	return srv.MutateRows(ctx, t, entries)
 }
 
+// DropRows implements route.Server.
+func (n *TabletNode) DropRows(ctx context.Context, t route.Target, req []byte) error {
+	srv, err := n.current()
+	if err != nil {
+		return err
+	}
+	return srv.DropRows(ctx, t, req)
+}
+
 // CheckAndMutateRow implements route.Server.
 func (n *TabletNode) CheckAndMutateRow(ctx context.Context, t route.Target, req []byte) (bool, error) {
 	srv, err := n.current()

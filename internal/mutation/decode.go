@@ -24,7 +24,8 @@ type RecordOp struct {
 	Qualifier []byte        // of cells and columns
 	Timestamp int64         // of cells, microseconds
 	// Value of a cell; for KindDeleteColumn the 16 bytes of the time range as
-	// they stand in a memtable (base.DecodeTimeRange).
+	// they stand in a memtable (base.DecodeTimeRange); for KindDropRows the row
+	// where the drop ends.
 	Value []byte
 	// ServerTime: the server assigned the timestamp. Replay raises the last
 	// one assigned in the tablet to the highest it meets (rule R18).
@@ -43,7 +44,7 @@ func Decode(record []byte) (Record, error) {
 	if NeedsTime(record) {
 		return Record{}, corrupt("has timestamps that were never assigned")
 	}
-	flagged := false
+	flagged, drop := false, false
 	var op RecordOp
 	for rest := r.ops; len(rest) > 0; r.Len++ {
 		n, err := decodeOp(rest, &op)
@@ -51,10 +52,14 @@ func Decode(record []byte) (Record, error) {
 			return Record{}, err
 		}
 		flagged = flagged || op.ServerTime
+		drop = drop || op.Kind == base.KindDropRows
 		rest = rest[n:]
 	}
 	if r.Len == 0 {
 		return Record{}, corrupt("has no ops")
+	}
+	if drop && r.Len > 1 {
+		return Record{}, corrupt("drops rows beside other ops")
 	}
 	if flagged != (record[1]&flagServerTime != 0) {
 		return Record{}, corrupt("flags do not fit the ops")
@@ -106,12 +111,14 @@ func decodeOp(b []byte, op *RecordOp) (int, error) {
 	kind := base.Kind(b[0] &^ opServerTime)
 	*op = RecordOp{Kind: kind, ServerTime: b[0]&opServerTime != 0}
 	isCell := kind == base.KindSet || kind == base.KindAdd || kind == base.KindMerge
-	if op.ServerTime && !isCell {
+	if op.ServerTime && !isCell && kind != base.KindDropRows {
 		return 0, corrupt("assigns a timestamp to a deletion")
 	}
 	switch {
 	case kind == base.KindDeleteRow:
 		return 1, nil
+	case kind == base.KindDropRows:
+		return decodeDrop(b, op)
 	case !isCell && kind != base.KindDeleteColumn && kind != base.KindDeleteFamily:
 		return 0, corrupt(fmt.Sprintf("has an op of unknown kind %d", kind))
 	}
@@ -146,6 +153,18 @@ func decodeOp(b []byte, op *RecordOp) (int, error) {
 		return 0, corrupt("ends in a value")
 	}
 	return len(b) - len(rest), nil
+}
+
+func decodeDrop(b []byte, op *RecordOp) (int, error) {
+	end, rest, ok := cutBytes(b[1:])
+	if !ok || len(end) > MaxRowKey || len(rest) < 8 || !op.ServerTime {
+		return 0, corrupt("has no valid drop of rows")
+	}
+	op.Value, op.timeAt = end, len(b)-len(rest)
+	if op.Timestamp = int64(binary.BigEndian.Uint64(rest)); op.Timestamp < 0 {
+		return 0, corrupt("has a negative timestamp")
+	}
+	return op.timeAt + 8, nil
 }
 
 // cutBytes cuts a string with its length before it off b.

@@ -66,6 +66,20 @@ func (o *Once) AppendKey(dst []byte) []byte {
 // Named reports whether there is anything to recognise the write by.
 func (o *Once) Named() bool { return o.ID != nil || o.Token != nil }
 
+// ParseID returns the id behind a message of which nothing else is known.
+func ParseID(req []byte) (Once, error) {
+	var o Once
+	s := scanner{rest: req}
+	for s.next() {
+		if s.key == idKey {
+			if err := o.setID(s.b); err != nil {
+				return Once{}, err
+			}
+		}
+	}
+	return o, s.err("request")
+}
+
 // setID takes the body of the id field.
 func (o *Once) setID(b []byte) error {
 	if len(b) != idBody {
@@ -93,6 +107,7 @@ const (
 	FormEntry          // of a MutateRowsRequest
 	FormCheckAndMutateRow
 	FormReadModifyWriteRow
+	FormDropRows
 )
 
 // Repeatable reports whether applying the request twice is the same as once:

@@ -20,6 +20,7 @@ import (
 //	KindDeleteColumn:            family, qualifier, start, end
 //	KindDeleteFamily:            family
 //	KindDeleteRow:
+//	KindDropRows:                uvarint length, end row, timestamp
 //
 // with the family id as uvarint, the qualifier as uvarint length and bytes, and
 // timestamps as 8 bytes, big-endian, microseconds, so that the server's can be
@@ -96,6 +97,16 @@ func (b *Builder) DeleteFamily(f base.FamilyID) {
 // DeleteRow appends the deletion of all cells of the row.
 func (b *Builder) DeleteRow() {
 	b.buf = append(b.buf, byte(base.KindDeleteRow))
+	b.n++
+}
+
+// DropRows appends the deletion of all rows from the record's to end, which is
+// not among them; empty: there is no end. AssignTime fills in its time. It is
+// the only op of its record.
+func (b *Builder) DropRows(end []byte) {
+	b.buf[b.start+1] |= flagServerTime
+	b.buf = appendBytes(append(b.buf, byte(base.KindDropRows)|opServerTime), end)
+	b.buf = binary.BigEndian.AppendUint64(b.buf, 0)
 	b.n++
 }
 

@@ -58,6 +58,16 @@ func (r *Remote) MutateRow(ctx context.Context, t Target, req []byte) error {
 	return nil
 }
 
+// DropRows implements Server.
+func (r *Remote) DropRows(ctx context.Context, t Target, req []byte) error {
+	resp, err := r.unary(ctx, t, dropRowsMethod, req)
+	if err != nil {
+		return err
+	}
+	resp.Free()
+	return nil
+}
+
 // CheckAndMutateRow implements Server.
 func (r *Remote) CheckAndMutateRow(ctx context.Context, t Target, req []byte) (bool, error) {
 	resp, err := r.unary(ctx, t, bigtablepb.Bigtable_CheckAndMutateRow_FullMethodName, req)

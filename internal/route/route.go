@@ -83,6 +83,10 @@ type Server interface {
 	// ReadModifyWriteRow applies a ReadModifyWriteRowRequest and returns the
 	// wire bytes of its response.
 	ReadModifyWriteRow(ctx context.Context, t Target, req []byte) ([]byte, error)
+	// DropRows deletes the rows of a google.bigtable.v2.RowRange, whose start is
+	// closed and whose end is open, as far as they lie in the tablet, in one
+	// step.
+	DropRows(ctx context.Context, t Target, req []byte) error
 	// SampleRowKeys returns keys that cut the tablet into about equal parts,
 	// ascending, the last with the end of the tablet and its whole size.
 	SampleRowKeys(ctx context.Context, t Target) ([]Sample, error)

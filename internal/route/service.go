@@ -76,6 +76,26 @@ func Register(s *grpc.Server, tablets Server, frontend Frontend) {
 		}
 	}
 	s.RegisterService(&desc, svc)
+	s.RegisterService(&grpc.ServiceDesc{ServiceName: tabletsService, HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{
+		{MethodName: "DropRows", Handler: rawUnary(dropRowsMethod, svc.dropRows)},
+	}}, svc)
+}
+
+// Calls that are routed always and that the Bigtable API does not have.
+const (
+	tabletsService = "tabletdb.route.Tablets"
+	dropRowsMethod = "/" + tabletsService + "/DropRows"
+)
+
+func (s *service) dropRows(ctx context.Context, req []byte) ([]byte, error) {
+	t, routed, err := Incoming(ctx)
+	if err == nil && !routed {
+		err = fmt.Errorf("%w: %s names no tablet", base.ErrInvalid, dropRowsMethod)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.tablets.DropRows(ctx, t, req)
 }
 
 func onFrontend(h grpc.MethodHandler) grpc.MethodHandler {
@@ -302,4 +322,5 @@ func (noTablets) CheckAndMutateRow(context.Context, Target, []byte) (bool, error
 func (noTablets) ReadModifyWriteRow(context.Context, Target, []byte) ([]byte, error) {
 	return nil, errNoTablets
 }
+func (noTablets) DropRows(context.Context, Target, []byte) error          { return errNoTablets }
 func (noTablets) SampleRowKeys(context.Context, Target) ([]Sample, error) { return nil, errNoTablets }

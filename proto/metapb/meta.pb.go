@@ -862,6 +862,9 @@ type FileRef struct {
 	Rows          uint64                 `protobuf:"varint,15,opt,name=rows,proto3" json:"rows,omitempty"`
 	LocalityGroup string                 `protobuf:"bytes,16,opt,name=locality_group,json=localityGroup,proto3" json:"locality_group,omitempty"`
 	Shown         uint64                 `protobuf:"varint,17,opt,name=shown,proto3" json:"shown,omitempty"` // about how many bytes of the file lie within the bounds; 0: all
+	// No drop with a sequence up to settled hides anything in the file: it was
+	// written without what such drops hide.
+	Settled       uint64 `protobuf:"varint,18,opt,name=settled,proto3" json:"settled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1015,6 +1018,13 @@ func (x *FileRef) GetShown() uint64 {
 	return 0
 }
 
+func (x *FileRef) GetSettled() uint64 {
+	if x != nil {
+		return x.Settled
+	}
+	return 0
+}
+
 // Run is a list of files whose key ranges do not overlap.
 type Run struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1069,6 +1079,7 @@ type Manifest struct {
 	Flushed       uint64                 `protobuf:"varint,4,opt,name=flushed,proto3" json:"flushed,omitempty"`
 	LastTimestamp int64                  `protobuf:"varint,5,opt,name=last_timestamp,json=lastTimestamp,proto3" json:"last_timestamp,omitempty"` // the last timestamp the server assigned (rule R18)
 	Runs          []*Run                 `protobuf:"bytes,6,rep,name=runs,proto3" json:"runs,omitempty"`                                         // newest first
+	Drops         []*Drop                `protobuf:"bytes,7,rep,name=drops,proto3" json:"drops,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1143,6 +1154,83 @@ func (x *Manifest) GetRuns() []*Run {
 		return x.Runs
 	}
 	return nil
+}
+
+func (x *Manifest) GetDrops() []*Drop {
+	if x != nil {
+		return x.Drops
+	}
+	return nil
+}
+
+// Drop says that a range of rows was dropped: it hides what files hold of them
+// whose last sequence, or settled, is below seq.
+type Drop struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Start         []byte                 `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"` // row, inclusive; empty: no bound
+	End           []byte                 `protobuf:"bytes,2,opt,name=end,proto3" json:"end,omitempty"`     // row, exclusive; empty: no bound
+	Seq           uint64                 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
+	Time          int64                  `protobuf:"varint,4,opt,name=time,proto3" json:"time,omitempty"` // of the server, microseconds
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drop) Reset() {
+	*x = Drop{}
+	mi := &file_metapb_meta_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drop) ProtoMessage() {}
+
+func (x *Drop) ProtoReflect() protoreflect.Message {
+	mi := &file_metapb_meta_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drop.ProtoReflect.Descriptor instead.
+func (*Drop) Descriptor() ([]byte, []int) {
+	return file_metapb_meta_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Drop) GetStart() []byte {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *Drop) GetEnd() []byte {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+func (x *Drop) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *Drop) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
 }
 
 var File_metapb_meta_proto protoreflect.FileDescriptor
@@ -1227,7 +1315,7 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"\x0estatus_address\x18\a \x01(\tR\rstatusAddress\";\n" +
 	"\vRangeRecord\x12\x12\n" +
 	"\x04cell\x18\x01 \x01(\tR\x04cell\x12\x18\n" +
-	"\arecords\x18\x02 \x01(\x04R\arecords\"\xf6\x03\n" +
+	"\arecords\x18\x02 \x01(\x04R\arecords\"\x90\x04\n" +
 	"\aFileRef\x120\n" +
 	"\x04file\x18\x01 \x01(\v2\x1c.tabletdb.meta.v1.FileNumberR\x04file\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x1f\n" +
@@ -1249,16 +1337,23 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"\traw_bytes\x18\x0e \x01(\x04R\brawBytes\x12\x12\n" +
 	"\x04rows\x18\x0f \x01(\x04R\x04rows\x12%\n" +
 	"\x0elocality_group\x18\x10 \x01(\tR\rlocalityGroup\x12\x14\n" +
-	"\x05shown\x18\x11 \x01(\x04R\x05shown\"6\n" +
+	"\x05shown\x18\x11 \x01(\x04R\x05shown\x12\x18\n" +
+	"\asettled\x18\x12 \x01(\x04R\asettled\"6\n" +
 	"\x03Run\x12/\n" +
-	"\x05files\x18\x01 \x03(\v2\x19.tabletdb.meta.v1.FileRefR\x05files\"\xc0\x01\n" +
+	"\x05files\x18\x01 \x03(\v2\x19.tabletdb.meta.v1.FileRefR\x05files\"\xee\x01\n" +
 	"\bManifest\x12\x16\n" +
 	"\x06tablet\x18\x01 \x01(\x04R\x06tablet\x12\x16\n" +
 	"\x06tepoch\x18\x02 \x01(\x04R\x06tepoch\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\x04R\aversion\x12\x18\n" +
 	"\aflushed\x18\x04 \x01(\x04R\aflushed\x12%\n" +
 	"\x0elast_timestamp\x18\x05 \x01(\x03R\rlastTimestamp\x12)\n" +
-	"\x04runs\x18\x06 \x03(\v2\x15.tabletdb.meta.v1.RunR\x04runsB+Z)github.com/tabletdb/tabletdb/proto/metapbb\x06proto3"
+	"\x04runs\x18\x06 \x03(\v2\x15.tabletdb.meta.v1.RunR\x04runs\x12,\n" +
+	"\x05drops\x18\a \x03(\v2\x16.tabletdb.meta.v1.DropR\x05drops\"T\n" +
+	"\x04Drop\x12\x14\n" +
+	"\x05start\x18\x01 \x01(\fR\x05start\x12\x10\n" +
+	"\x03end\x18\x02 \x01(\fR\x03end\x12\x10\n" +
+	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12\x12\n" +
+	"\x04time\x18\x04 \x01(\x03R\x04timeB+Z)github.com/tabletdb/tabletdb/proto/metapbb\x06proto3"
 
 var (
 	file_metapb_meta_proto_rawDescOnce sync.Once
@@ -1273,7 +1368,7 @@ func file_metapb_meta_proto_rawDescGZIP() []byte {
 }
 
 var file_metapb_meta_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_metapb_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_metapb_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_metapb_meta_proto_goTypes = []any{
 	(TabletRecord_State)(0), // 0: tabletdb.meta.v1.TabletRecord.State
 	(LogRecord_State)(0),    // 1: tabletdb.meta.v1.LogRecord.State
@@ -1289,9 +1384,10 @@ var file_metapb_meta_proto_goTypes = []any{
 	(*FileRef)(nil),         // 11: tabletdb.meta.v1.FileRef
 	(*Run)(nil),             // 12: tabletdb.meta.v1.Run
 	(*Manifest)(nil),        // 13: tabletdb.meta.v1.Manifest
-	(*adminpb.GcRule)(nil),  // 14: google.bigtable.admin.v2.GcRule
-	(*adminpb.Type)(nil),    // 15: google.bigtable.admin.v2.Type
-	(*adminpb.Table)(nil),   // 16: google.bigtable.admin.v2.Table
+	(*Drop)(nil),            // 14: tabletdb.meta.v1.Drop
+	(*adminpb.GcRule)(nil),  // 15: google.bigtable.admin.v2.GcRule
+	(*adminpb.Type)(nil),    // 16: google.bigtable.admin.v2.Type
+	(*adminpb.Table)(nil),   // 17: google.bigtable.admin.v2.Table
 }
 var file_metapb_meta_proto_depIdxs = []int32{
 	2,  // 0: tabletdb.meta.v1.FileNumber.creator:type_name -> tabletdb.meta.v1.Incarnation
@@ -1301,19 +1397,20 @@ var file_metapb_meta_proto_depIdxs = []int32{
 	4,  // 4: tabletdb.meta.v1.TabletRecord.logs:type_name -> tabletdb.meta.v1.LogEntry
 	0,  // 5: tabletdb.meta.v1.TabletRecord.state:type_name -> tabletdb.meta.v1.TabletRecord.State
 	1,  // 6: tabletdb.meta.v1.LogRecord.state:type_name -> tabletdb.meta.v1.LogRecord.State
-	14, // 7: tabletdb.meta.v1.Family.gc_rule:type_name -> google.bigtable.admin.v2.GcRule
-	15, // 8: tabletdb.meta.v1.Family.value_type:type_name -> google.bigtable.admin.v2.Type
+	15, // 7: tabletdb.meta.v1.Family.gc_rule:type_name -> google.bigtable.admin.v2.GcRule
+	16, // 8: tabletdb.meta.v1.Family.value_type:type_name -> google.bigtable.admin.v2.Type
 	7,  // 9: tabletdb.meta.v1.TableRecord.families:type_name -> tabletdb.meta.v1.Family
-	16, // 10: tabletdb.meta.v1.TableRecord.spec:type_name -> google.bigtable.admin.v2.Table
+	17, // 10: tabletdb.meta.v1.TableRecord.spec:type_name -> google.bigtable.admin.v2.Table
 	2,  // 11: tabletdb.meta.v1.ServerRecord.incarnation:type_name -> tabletdb.meta.v1.Incarnation
 	3,  // 12: tabletdb.meta.v1.FileRef.file:type_name -> tabletdb.meta.v1.FileNumber
 	11, // 13: tabletdb.meta.v1.Run.files:type_name -> tabletdb.meta.v1.FileRef
 	12, // 14: tabletdb.meta.v1.Manifest.runs:type_name -> tabletdb.meta.v1.Run
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	14, // 15: tabletdb.meta.v1.Manifest.drops:type_name -> tabletdb.meta.v1.Drop
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_metapb_meta_proto_init() }
@@ -1328,7 +1425,7 @@ func file_metapb_meta_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metapb_meta_proto_rawDesc), len(file_metapb_meta_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

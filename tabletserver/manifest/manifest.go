@@ -4,6 +4,7 @@
 package manifest
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -17,8 +18,12 @@ import (
 	"github.com/tabletdb/tabletdb/proto/metapb"
 )
 
-// Version is the format version that this package writes and reads.
-const Version = 1
+// Versions of the format. A manifest without drops is written in version 1: a
+// build that knows no other reads it rightly.
+const (
+	Version      = 1
+	VersionDrops = 2
+)
 
 const (
 	magic     = "TBMF"
@@ -44,7 +49,13 @@ type File struct {
 	Rows             uint64
 	RawBytes         uint64
 	Shown            int64 // about how many bytes lie within the bounds; 0: all
+	// Settled: the file was written without what drops up to it hide.
+	Settled base.Seq
 }
+
+// Last returns the sequence from which on drops count: those up to it hide
+// nothing in the file.
+func (f *File) Last() base.Seq { return max(f.MaxSeq, f.Settled) }
 
 // Run is a list of files whose keys do not overlap, in key order.
 type Run []File
@@ -67,6 +78,41 @@ type Manifest struct {
 	Flushed       base.Seq
 	LastTimestamp int64 // the last that the server assigned (R18), microseconds
 	Runs          []Run // newest first
+	Drops         []Drop
+}
+
+// Drop is a range of rows [Start, End) that was dropped; an empty bound is none.
+// It hides what files hold of them whose Last is below Seq: a file is older
+// than the drop, or was written without what it hides.
+type Drop struct {
+	Start, End []byte
+	Seq        base.Seq
+	Time       int64 // of the server, microseconds
+}
+
+// Clip returns the part of d in [start, end); ok is false where there is none.
+func (d Drop) Clip(start, end []byte) (c Drop, ok bool) {
+	if len(d.End) > 0 && bytes.Compare(d.End, start) <= 0 || len(end) > 0 && bytes.Compare(d.Start, end) >= 0 {
+		return d, false
+	}
+	if bytes.Compare(d.Start, start) < 0 {
+		d.Start = start
+	}
+	if len(end) > 0 && (len(d.End) == 0 || bytes.Compare(d.End, end) > 0) {
+		d.End = end
+	}
+	return d, true
+}
+
+// ClipDrops returns the parts of drops in [start, end).
+func ClipDrops(drops []Drop, start, end []byte) []Drop {
+	var out []Drop
+	for _, d := range drops {
+		if c, ok := d.Clip(start, end); ok {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // Proto returns m in its stored form.
@@ -84,9 +130,13 @@ func (m *Manifest) Proto() *metapb.Manifest {
 				MinSeq: uint64(f.MinSeq), MaxSeq: uint64(f.MaxSeq),
 				MinTimestamp: f.MinTimestamp, MaxTimestamp: f.MaxTimestamp,
 				Entries: f.Entries, Tombstones: f.Tombstones, RawBytes: f.RawBytes, Rows: f.Rows, Shown: uint64(f.Shown),
+				Settled: uint64(f.Settled),
 			})
 		}
 		p.Runs = append(p.Runs, pr)
+	}
+	for _, d := range m.Drops {
+		p.Drops = append(p.Drops, &metapb.Drop{Start: d.Start, End: d.End, Seq: uint64(d.Seq), Time: d.Time})
 	}
 	return p
 }
@@ -105,9 +155,13 @@ func fromProto(p *metapb.Manifest) *Manifest {
 				MinSeq: base.Seq(f.MinSeq), MaxSeq: base.Seq(f.MaxSeq),
 				MinTimestamp: f.MinTimestamp, MaxTimestamp: f.MaxTimestamp,
 				Entries: f.Entries, Tombstones: f.Tombstones, RawBytes: f.RawBytes, Rows: f.Rows, Shown: int64(f.Shown),
+				Settled: base.Seq(f.Settled),
 			})
 		}
 		m.Runs = append(m.Runs, r)
+	}
+	for _, d := range p.Drops {
+		m.Drops = append(m.Drops, Drop{Start: d.Start, End: d.End, Seq: base.Seq(d.Seq), Time: d.Time})
 	}
 	return m
 }
@@ -120,7 +174,11 @@ func (m *Manifest) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("encode manifest of tablet %d: %w", m.Tablet, err)
 	}
 	copy(b, magic)
-	binary.BigEndian.PutUint16(b[4:], Version)
+	version := uint16(Version)
+	if len(m.Drops) > 0 {
+		version = VersionDrops
+	}
+	binary.BigEndian.PutUint16(b[4:], version)
 	binary.BigEndian.PutUint32(b[8:], uint32(len(b)-headerLen))
 	binary.BigEndian.PutUint32(b[12:], checksum(b))
 	return b, nil
@@ -137,8 +195,8 @@ func Decode(b []byte) (*Manifest, error) {
 	switch {
 	case len(b) < headerLen || string(b[:4]) != magic:
 		return nil, fmt.Errorf("%w: not a manifest", base.ErrCorrupt)
-	case binary.BigEndian.Uint16(b[4:]) != Version:
-		return nil, fmt.Errorf("%w: manifest of format version %d; this build reads %d", base.ErrCorrupt, binary.BigEndian.Uint16(b[4:]), Version)
+	case binary.BigEndian.Uint16(b[4:]) < Version || binary.BigEndian.Uint16(b[4:]) > VersionDrops:
+		return nil, fmt.Errorf("%w: manifest of format version %d; this build reads %d to %d", base.ErrCorrupt, binary.BigEndian.Uint16(b[4:]), Version, VersionDrops)
 	case binary.BigEndian.Uint32(b[8:]) != uint32(len(b)-headerLen):
 		return nil, fmt.Errorf("%w: manifest of %d bytes says it has %d", base.ErrCorrupt, len(b)-headerLen, binary.BigEndian.Uint32(b[8:]))
 	case binary.BigEndian.Uint32(b[12:]) != checksum(b):

@@ -77,3 +77,30 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestGoldenDrops: a manifest with drops has a version of its own, so that who
+// knows no drops refuses it.
+func TestGoldenDrops(t *testing.T) {
+	m := sample()
+	m.Drops = []Drop{{Start: []byte("a"), End: []byte("b"), Seq: 7, Time: 1234}, {Seq: 9, Time: 5678}}
+	b, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const golden = "testdata/v2.manifest"
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		if err := os.WriteFile(golden, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(b, want) || want[5] != VersionDrops {
+		t.Fatal("the encoding changed: a new format needs a new version")
+	}
+	if got, err := Decode(want); err != nil || !reflect.DeepEqual(got, m) {
+		t.Fatalf("golden file decodes to %+v, %v", got, err)
+	}
+}

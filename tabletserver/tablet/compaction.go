@@ -41,6 +41,7 @@ func (t *Tablet) Compact(ctx context.Context, major bool) (bool, error) {
 	for _, files := range v.runs[p.From:p.To] {
 		r := &runIter{}
 		r.init(reads, files, sstable.IterOptions{Readahead: t.env.Options.Readahead, Eager: true}, nil)
+		r.drops, r.snapshot = v.drops, v.manifest.Flushed // what is flushed is durable
 		inputs = append(inputs, r)
 	}
 	for _, r := range v.manifest.Runs[p.From:p.To] {
@@ -50,6 +51,7 @@ func (t *Tablet) Compact(ctx context.Context, major bool) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("compact tablet %d: %w", t.id, err)
 	}
+	settled(out.run, v.drops, v.manifest.Flushed)
 	if err := t.lockChange(ctx); err != nil {
 		t.env.Files.Decided(out.numbers...)
 		return false, err

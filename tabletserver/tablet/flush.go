@@ -1,6 +1,7 @@
 package tablet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,18 +53,23 @@ func (t *Tablet) flush(ctx context.Context) error {
 	}
 	inputs := make([]base.Iterator, len(v.frozen))
 	var size int64
+	var drops []manifest.Drop
 	for i, m := range v.frozen {
-		inputs[i] = t.iterate(m)
+		inputs[i] = over(t.iterate(m), spansOver(v.drops, m.last, newest.last))
+		drops = append(drops, m.drops...)
 		size += m.size()
 	}
 	files, err := t.write(ctx, merging.New(inputs...), len(v.manifest.Runs) == 0, size)
 	if err != nil {
 		return fmt.Errorf("flush tablet %d: %w", t.id, err)
 	}
+	settled(files.run, v.drops, newest.last)
 	err = t.commit(ctx, files, newest.last, func(m *manifest.Manifest) error {
 		if len(files.run) > 0 {
 			m.Runs = slices.Insert(m.Runs, 0, files.run)
 		}
+		slices.SortFunc(drops, func(a, b manifest.Drop) int { return cmp.Compare(a.Seq, b.Seq) })
+		m.Drops = append(slices.Clone(m.Drops), drops...)
 		return nil
 	}, v.frozen)
 	if err != nil {
@@ -193,6 +199,7 @@ func (t *Tablet) commit(ctx context.Context, out output, seq base.Seq, edit func
 	t.mu.Unlock()
 	next.Tablet, next.Epoch, next.Version, next.Flushed = t.id, t.epoch, t.record.ManifestVersion+1, max(seq, t.record.Flushed)
 	err := edit(&next)
+	t.applyDrops(&next, time.Now())
 	var data []byte
 	if err == nil {
 		data, err = next.Encode()

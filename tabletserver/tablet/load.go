@@ -188,7 +188,7 @@ func (t *Tablet) replayRecord(r wal.Record) error {
 	if err != nil {
 		return err
 	}
-	if !t.contains(rec.Row) {
+	if !t.concerns(&rec) {
 		return nil
 	}
 	t.mu.Lock()
@@ -208,9 +208,20 @@ func (t *Tablet) replayRecord(r wal.Record) error {
 			t.mu.lastTime = max(t.mu.lastTime, op.Timestamp)
 		}
 	}
-	t.insertLocked(t.view.Load().mem, &rec, r.First, r.Last)
+	t.applyLocked(&rec, r.First, r.Last)
 	t.mu.next = r.Last + 1
 	return nil
+}
+
+// concerns reports whether a record is about rows of the tablet: before a split
+// it may have been about others.
+func (t *Tablet) concerns(rec *mutation.Record) bool {
+	var op mutation.RecordOp
+	if it := rec.Ops(); it.Next(&op) && op.Kind == base.KindDropRows {
+		_, ok := t.clipDrop(manifest.Drop{Start: rec.Row, End: op.Value})
+		return ok
+	}
+	return t.contains(rec.Row)
 }
 
 // register makes the tablet serve (R5). Its own entry begins at the position

@@ -105,23 +105,30 @@ func (m *merger) write(ctx context.Context) error {
 		t.mu.Lock()
 		t.freezeLocked()
 		v := t.view.Load()
-		m.last = max(m.last, t.mu.next-1, t.record.Flushed)
+		last := t.mu.next - 1
+		m.last = max(m.last, last, t.record.Flushed)
 		m.manifest.LastTimestamp = max(m.manifest.LastTimestamp, t.mu.lastTime)
 		t.mu.Unlock()
 		runs[i] = v.manifest.Runs
+		drops := slices.Clone(v.manifest.Drops)
+		for _, f := range v.frozen {
+			drops = append(drops, f.drops...)
+		}
+		m.manifest.Drops = append(m.manifest.Drops, manifest.ClipDrops(drops, t.start, t.end)...)
 		if len(v.frozen) == 0 {
 			continue
 		}
 		inputs := make([]base.Iterator, len(v.frozen))
 		var size int64
 		for j, f := range v.frozen {
-			inputs[j] = t.iterate(f)
+			inputs[j] = over(t.iterate(f), spansOver(v.drops, f.last, base.MaxSeq)) // all is acknowledged
 			size += f.size()
 		}
 		out, err := t.write(ctx, merging.New(inputs...), len(v.manifest.Runs) == 0, size)
 		if err != nil {
 			return err
 		}
+		settled(out.run, v.drops, last)
 		m.numbers = append(m.numbers, out.numbers...)
 		if len(out.run) > 0 {
 			runs[i] = slices.Insert(slices.Clone(runs[i]), 0, out.run)

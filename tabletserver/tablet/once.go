@@ -106,6 +106,9 @@ func (t *Tablet) remembered(ctx context.Context, row []byte, o *mutation.Once, s
 	if ok && o.Token != nil && m.time < now.Add(-base.SystemRetention).UnixMicro() {
 		ok = false // a token may be used again
 	}
+	if !ok && err == nil && o.Token == nil && t.droppedLately(row, now) {
+		return m, false, fmt.Errorf("%w: whether the request was applied before its row was dropped is not known", base.ErrAborted)
+	}
 	return m, ok && err == nil, err
 }
 

@@ -129,7 +129,7 @@ func (s *scan) run(ctx context.Context, set rowset.Set) (last []byte, done bool,
 		return nil, false, err
 	}
 	ranges := set.Ranges()
-	src := newSources(ctx, s.t, v, ranges, s.read, sch)
+	src := newSources(ctx, s.t, v, snapshot, ranges, s.read, sch)
 	defer src.close()
 	if s.read.Filter != nil {
 		s.eval = s.read.Filter.NewEval()

@@ -40,6 +40,9 @@ func (t *Tablet) CheckAndMutate(ctx context.Context, r *mutation.CheckAndMutateR
 		return false, err
 	}
 	batch, seen, matched, err := t.checkAndAppend(ctx, r, predicate, sch, *yes, nYes, *no, nNo)
+	for errors.Is(err, errDropped) {
+		batch, seen, matched, err = t.checkAndAppend(ctx, r, predicate, sch, *yes, nYes, *no, nNo)
+	}
 	switch {
 	case err != nil:
 		return false, err
@@ -80,6 +83,7 @@ func (t *Tablet) checkAndAppend(ctx context.Context, r *mutation.CheckAndMutateR
 	if m, ok, err := t.remembered(ctx, r.Row, &r.Once, sch); err != nil || ok {
 		return nil, m.seq, len(m.answer) == 1 && m.answer[0] == 1, err
 	}
+	drops := t.drops()
 	seen, matched, err = t.matches(ctx, r.Row, predicate, sch)
 	if err != nil {
 		return nil, 0, false, err
@@ -91,7 +95,7 @@ func (t *Tablet) checkAndAppend(ctx context.Context, r *mutation.CheckAndMutateR
 	if n == 0 {
 		return nil, seen, matched, nil
 	}
-	batch, _, err = t.appendTimed(rec, n, sch)
+	batch, _, err = t.appendTimed(rec, n, sch, &drops)
 	return batch, seen, matched, err
 }
 
@@ -163,7 +167,7 @@ func (t *Tablet) pendingRowOnce(ctx context.Context, row []byte, r Read, sch *sc
 	}
 	defer v.release()
 	point := rowset.Point(row)
-	src := newSources(ctx, t, v, []rowset.Range{point}, r, sch)
+	src := newSources(ctx, t, v, seq, []rowset.Range{point}, r, sch)
 	defer src.close()
 	src.aim(point)
 	rd := cells.NewReader(src.iter, sch, seq, nowMicros())
@@ -195,6 +199,9 @@ func (t *Tablet) ReadModifyWrite(ctx context.Context, r *mutation.ReadModifyWrit
 		return nil, err
 	}
 	columns, batch, at, err := t.modify(ctx, r, sch)
+	for errors.Is(err, errDropped) {
+		columns, batch, at, err = t.modify(ctx, r, sch)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -236,6 +243,7 @@ func (t *Tablet) modify(ctx context.Context, r *mutation.ReadModifyWriteRow, sch
 		}
 		return columns, t.original(m.seq), m.time, err
 	}
+	drops := t.drops()
 	if columns, err = t.applyRules(ctx, r, sch); err != nil {
 		return nil, nil, 0, err
 	}
@@ -261,7 +269,7 @@ func (t *Tablet) modify(ctx context.Context, r *mutation.ReadModifyWriteRow, sch
 		n += remember(buf, &r.Once, *answer)
 		putRecord(answer)
 	}
-	batch, at, err = t.appendTimed(*buf, n, sch)
+	batch, at, err = t.appendTimed(*buf, n, sch, &drops)
 	return columns, batch, at, err
 }
 

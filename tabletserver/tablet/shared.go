@@ -9,7 +9,7 @@ import (
 // half returns m as one of the two children of a split tablet has it: the same
 // memtable, of which each counts half the memory until it has flushed its rows.
 func (m *mem) half() *mem {
-	return &mem{table: m.table, counted: m.counted / 2, first: m.first, hasFirst: m.hasFirst, last: m.last, batch: m.batch, shared: true}
+	return &mem{table: m.table, counted: m.counted / 2, first: m.first, hasFirst: m.hasFirst, last: m.last, batch: m.batch, drops: m.drops, shared: true}
 }
 
 // size and allocated are the bytes in a memtable and the memory it takes; of one

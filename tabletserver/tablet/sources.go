@@ -33,9 +33,9 @@ var pool = sync.Pool{New: func() any { return new(sources) }}
 // as a read of points: what it reads goes to the cache.
 const pointRead = 128
 
-// newSources returns the merge of everything in v that r can need. The caller
-// closes it.
-func newSources(ctx context.Context, t *Tablet, v *view, ranges []rowset.Range, r Read, sch *schema.Schema) *sources {
+// newSources returns the merge of everything in v that r can need, without what
+// drops up to snapshot hide. The caller closes it.
+func newSources(ctx context.Context, t *Tablet, v *view, snapshot base.Seq, ranges []rowset.Range, r Read, sch *schema.Schema) *sources {
 	s := pool.Get().(*sources)
 	points := len(ranges) <= pointRead
 	for _, g := range ranges {
@@ -65,10 +65,15 @@ func newSources(ctx context.Context, t *Tablet, v *view, ranges []rowset.Range, 
 			continue
 		}
 		s.mems[i] = m.table.Iter()
+		if len(v.drops) > 0 && i > 0 { // nothing in the active one is older than a drop
+			s.inputs = append(s.inputs, over(&s.mems[i], spansOver(v.drops, m.last, snapshot)))
+			continue
+		}
 		s.inputs = append(s.inputs, &s.mems[i])
 	}
 	for i, files := range v.runs {
 		s.runs[i].init(ctx, files, o, byTime)
+		s.runs[i].drops, s.runs[i].snapshot = v.drops, snapshot
 		s.inputs = append(s.inputs, &s.runs[i])
 	}
 	if len(s.inputs) == 0 {
@@ -134,22 +139,33 @@ type runIter struct {
 	valid  bool
 	err    error
 	point  []byte // row prefix, if a single row is read
+
+	drops    []*drop
+	snapshot base.Seq // of the drops, those up to it count
+	spans    []span   // to be jumped over in the open file
 }
 
 func (r *runIter) init(ctx context.Context, files []*file, o sstable.IterOptions, p *rowfilter.Program) {
 	r.ctx, r.opts, r.files, r.filter = ctx, o, files, p
 	r.at, r.valid, r.err, r.point = -1, false, nil, nil
+	r.drops, r.spans = nil, nil
 }
 
 // reset lets go of everything but the buffers of the iterator.
 func (r *runIter) reset() {
 	r.ctx, r.files, r.filter, r.opts, r.point = nil, nil, nil, sstable.IterOptions{}, nil
+	r.drops, r.spans = nil, nil
 }
 
 // needed reports whether the file can hold what is asked for. Files with
 // tombstones are needed whatever their timestamps. filter is nil where
 // timestamps do not tell.
 func (r *runIter) needed(f *file) bool {
+	for _, d := range r.drops {
+		if d.Seq <= r.snapshot && d.hides(&f.File, false) {
+			return false
+		}
+	}
 	if r.filter == nil || f.Tombstones > 0 {
 		return true
 	}
@@ -183,7 +199,16 @@ func (r *runIter) enter(i int) bool {
 	o.Lower, o.Upper = f.lower, f.upper
 	rd.InitIter(r.ctx, &r.it, o)
 	r.at, r.open = i, true
+	r.spans = spansOver(r.drops, f.Last(), r.snapshot)
 	return true
+}
+
+// jump is jump in the open file.
+func (r *runIter) jump(ok, back bool) bool {
+	if len(r.spans) == 0 {
+		return ok
+	}
+	return jump(&r.it, r.spans, ok, back)
 }
 
 func (r *runIter) leave() {
@@ -203,7 +228,7 @@ func (r *runIter) SeekGE(key []byte) bool {
 		if len(r.point) > 0 && !bytes.HasPrefix(r.files[i].first, r.point) && bytes.Compare(r.files[i].first, r.point) > 0 {
 			return false // the row ends before this file
 		}
-		if r.enter(i) && r.it.SeekGE(key) {
+		if r.enter(i) && r.jump(r.it.SeekGE(key), false) {
 			r.valid = true
 			return true
 		}
@@ -219,7 +244,7 @@ func (r *runIter) SeekLT(key []byte) bool {
 	r.valid = false
 	i := sort.Search(len(r.files), func(i int) bool { return bytes.Compare(r.files[i].first, key) >= 0 }) - 1
 	for ; i >= 0 && r.err == nil; i-- {
-		if r.enter(i) && r.it.SeekLT(key) {
+		if r.enter(i) && r.jump(r.it.SeekLT(key), true) {
 			r.valid = true
 			return true
 		}
@@ -232,14 +257,14 @@ func (r *runIter) SeekLT(key []byte) bool {
 
 // Next implements base.Iterator.
 func (r *runIter) Next() bool {
-	if r.valid = r.it.Next(); r.valid {
+	if r.valid = r.jump(r.it.Next(), false); r.valid {
 		return true
 	}
 	if r.failed() {
 		return false
 	}
 	for i := r.at + 1; i < len(r.files); i++ {
-		if r.enter(i) && r.it.SeekGE(nil) {
+		if r.enter(i) && r.jump(r.it.SeekGE(nil), false) {
 			r.valid = true
 			return true
 		}

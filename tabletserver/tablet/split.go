@@ -81,6 +81,7 @@ func (t *Tablet) childManifests(ctx context.Context, row []byte, ids [2]base.Tab
 		m := *v.manifest
 		m.Tablet, m.Epoch = ids[i], t.epoch+1
 		m.Runs = manifest.Clip(m.Runs, rows[i], rows[i+1], func(f manifest.File) int64 { return t.shown(ctx, f) })
+		m.Drops = manifest.ClipDrops(m.Drops, rows[i], rows[i+1])
 		manifests[i] = &m
 		if t.record.Manifest.IsZero() {
 			continue
@@ -137,7 +138,7 @@ func (t *Tablet) become(records []meta.Tablet, manifests [2]*manifest.Manifest) 
 	v := t.view.Load()
 	next, lastTime := t.mu.next, t.mu.lastTime
 	mems := slices.Clone(v.frozen)
-	if !v.mem.table.Empty() {
+	if !v.mem.empty() {
 		mems = slices.Insert(mems, 0, v.mem)
 	}
 	t.mu.Unlock()

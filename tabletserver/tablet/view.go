@@ -22,7 +22,11 @@ type mem struct {
 	// holds rows that are not this tablet's.
 	shared bool
 	batch  *commitlog.Batch // of the last record that was appended; nil: replayed only
+	drops  []manifest.Drop  // with which it began; nothing in it is older
 }
+
+// empty reports whether there is nothing to flush.
+func (m *mem) empty() bool { return m.table.Empty() && len(m.drops) == 0 }
 
 // view is what a read reads: memtables, newest first, and the files of a
 // manifest. It is immutable, but for what is added to the first memtable, and
@@ -32,6 +36,7 @@ type view struct {
 	frozen   []*mem // newest first
 	manifest *manifest.Manifest
 	runs     [][]*file // as in the manifest
+	drops    []*drop   // of the manifest and of the memtables
 	refs     atomic.Int64
 }
 
@@ -44,6 +49,14 @@ func newView(files *Files, active *mem, frozen []*mem, m *manifest.Manifest) *vi
 		v.runs[i] = make([]*file, len(r))
 		for j, ref := range r {
 			v.runs[i][j] = files.newFile(ref)
+		}
+	}
+	for _, d := range m.Drops {
+		v.drops = append(v.drops, newDrop(d))
+	}
+	for _, x := range append(frozen[:len(frozen):len(frozen)], active) {
+		for _, d := range x.drops {
+			v.drops = append(v.drops, newDrop(d))
 		}
 	}
 	v.refs.Store(1)

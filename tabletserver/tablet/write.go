@@ -121,17 +121,21 @@ func (t *Tablet) admitWrite(ctx context.Context, row []byte) error {
 
 // append is appendTimed for those who do not care about the time.
 func (t *Tablet) append(rec []byte, n int, s *schema.Schema) (*commitlog.Batch, error) {
-	batch, _, err := t.appendTimed(rec, n, s)
+	batch, _, err := t.appendTimed(rec, n, s, nil)
 	return batch, err
 }
 
 // appendTimed gives a record of n ops its sequence numbers, logs it and adds it
 // to the memtable: one step under one lock (R6). It returns the batch, and the
 // timestamp of the cells that leave it to the server. The caller holds the
-// row's lock.
-func (t *Tablet) appendTimed(rec []byte, n int, s *schema.Schema) (*commitlog.Batch, int64, error) {
+// row's lock. What was computed from the row after as many drops of rows as seen
+// says is only appended if there were none since: errDropped.
+func (t *Tablet) appendTimed(rec []byte, n int, s *schema.Schema, seen *uint64) (*commitlog.Batch, int64, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if seen != nil && *seen != t.mu.drops {
+		return nil, 0, errDropped
+	}
 	if t.State() != Serving { // stop and append exclude each other (R7)
 		return nil, 0, t.errNotServing()
 	}
@@ -161,12 +165,11 @@ func (t *Tablet) appendLocked(rec []byte, n int) (*commitlog.Batch, error) {
 	}
 	t.mu.next = last + 1
 	t.mu.batch, t.mu.lastPos = batch, batch.Position()
-	m := t.view.Load().mem
+	m := t.applyLocked(&decoded, first, last)
 	if !m.hasFirst {
 		m.first, m.hasFirst = batch.Position(), true
 	}
 	m.batch = batch
-	t.insertLocked(m, &decoded, first, last)
 	t.Counters.WriteBytes.Add(int64(len(rec)))
 	if m.table.Size() >= t.env.Options.MemtableBytes {
 		t.env.WantFlush(t)
@@ -184,6 +187,18 @@ func (t *Tablet) nextTimeLocked(s *schema.Schema) int64 {
 }
 
 func nowMicros() int64 { return time.Now().UnixMicro() }
+
+// applyLocked puts a record, which takes the sequences from first to last, into
+// force, and returns the memtable that is active then.
+func (t *Tablet) applyLocked(rec *mutation.Record, first, last base.Seq) *mem {
+	var op mutation.RecordOp
+	if it := rec.Ops(); it.Next(&op) && op.Kind == base.KindDropRows {
+		return t.dropLocked(rec, &op, last)
+	}
+	m := t.view.Load().mem
+	t.insertLocked(m, rec, first, last)
+	return m
+}
 
 // insertLocked adds the ops of a record, which take the sequences from first
 // to last, to a memtable.
@@ -220,7 +235,7 @@ func appendOpKey(dst, row []byte, op *mutation.RecordOp, seq base.Seq) []byte {
 // one.
 func (t *Tablet) freezeLocked() {
 	old := t.view.Load()
-	if old.mem.table.Empty() {
+	if old.mem.empty() {
 		return
 	}
 	frozen := append([]*mem{old.mem}, old.frozen...)

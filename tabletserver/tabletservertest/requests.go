@@ -12,6 +12,7 @@ import (
 	"github.com/tabletdb/tabletdb/internal/chunk"
 	"github.com/tabletdb/tabletdb/internal/mutation"
 	"github.com/tabletdb/tabletdb/internal/route"
+	"github.com/tabletdb/tabletdb/internal/rowset"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
 )
@@ -123,6 +124,13 @@ func (s *Server) CheckAndMutateOnce(ctx context.Context, t meta.Tablet, o *Once,
 	req, err := proto.Marshal(&bigtablepb.CheckAndMutateRowRequest{TableName: "t", RowKey: []byte(row), TrueMutations: yes, FalseMutations: no})
 	s.F.Must(err)
 	return s.CheckAndMutateRow(ctx, target(t), o.append(req))
+}
+
+// Drop drops the rows of [start, end); an empty end is none.
+func (s *Server) Drop(ctx context.Context, t meta.Tablet, o *Once, start, end string) error {
+	req, err := route.AppendDrop(nil, rowset.Range{Start: []byte(start), End: []byte(end)})
+	s.F.Must(err)
+	return s.DropRows(ctx, target(t), o.append(req))
 }
 
 // Unload makes the server release a tablet.
