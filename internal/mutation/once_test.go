@@ -121,3 +121,27 @@ func TestAppendOnce(t *testing.T) {
 		t.Errorf("%+v", op)
 	}
 }
+
+// TestDropRecord: a drop of rows is a record of its own.
+func TestDropRecord(t *testing.T) {
+	b := NewBuilder(nil, []byte("a"))
+	b.DropRows([]byte("m"))
+	if err := AssignTime(b.Bytes(), 7000); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Decode(b.Bytes())
+	var op RecordOp
+	it := r.Ops()
+	if err != nil || !it.Next(&op) || op.Kind != base.KindDropRows || string(r.Row) != "a" || string(op.Value) != "m" || op.Timestamp != 7000 || it.Next(&op) {
+		t.Fatalf("%+v, %+v, %v", r, op, err)
+	}
+	for i := range len(b.Bytes()) - 3 {
+		if _, err := Decode(b.Bytes()[:i+3]); err == nil && i+3 < len(b.Bytes()) {
+			t.Errorf("a record cut at %d is read", i+3)
+		}
+	}
+	b.DeleteRow()
+	if _, err := Decode(b.Bytes()); !errors.Is(err, base.ErrCorrupt) {
+		t.Errorf("a drop beside another op: %v", err)
+	}
+}
