@@ -49,6 +49,24 @@ func TestDropLasts(t *testing.T) {
 			b.Must(s[0].Compact(b.ctx, tb))
 			return b.Move(b.ctx, tb, s[0], s[1]), 1
 		},
+		"split, merge, crash": func(b *bubble, s []*tabletservertest.Server, tb meta.Tablet) (meta.Tablet, int) {
+			left, right := b.split(s[0], tb, "b3") // within what was dropped
+			b.wantRows(s[0], left, "a", "b2")
+			b.wantRows(s[0], right, "b4", "c", "d", "x1")
+			b.Must(s[0].Drop(b.ctx, right, nil, "b5", "b6"))
+			tb = b.merge(s[0], left, right)
+			b.wantRows(s[0], tb, "a", "b2", "b4", "c", "d", "x1")
+			s[0].Kill()
+			return b.FailOver(b.ctx, tb, s[1]), 1
+		},
+		"flush, split, drop of a half, merge": func(b *bubble, s []*tabletservertest.Server, tb meta.Tablet) (meta.Tablet, int) {
+			b.Must(s[0].Flush(b.ctx, tb))
+			left, right := b.split(s[0], tb, "b3")
+			b.set(s[0], right, "b5") // goes again; what the left has stays
+			b.Must(s[0].Drop(b.ctx, right, nil, "b5", "b6"))
+			b.wantRows(s[0], right, "b4", "c", "d", "x1")
+			return b.merge(s[0], left, right), 0
+		},
 		"the drop again": func(b *bubble, s []*tabletservertest.Server, tb meta.Tablet) (meta.Tablet, int) {
 			b.Must(s[0].Drop(b.ctx, tb, nil, "x", "")) // others
 			b.Must(s[0].Flush(b.ctx, tb))

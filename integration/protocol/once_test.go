@@ -76,6 +76,12 @@ func TestH22Repeats(t *testing.T) {
 			b.Must(s[1].Compact(b.ctx, tb))
 			return b.Move(b.ctx, tb, s[1], s[0]), 0
 		},
+		"split, merged, crashed": func(b *bubble, s []*tabletservertest.Server, tb meta.Tablet) (meta.Tablet, int) {
+			left, right := b.split(s[0], tb, "counter") // which is the right one's
+			tb = b.merge(s[0], left, right)
+			s[0].Kill()
+			return b.FailOver(b.ctx, tb, s[1]), 1
+		},
 		"crashed twice": func(b *bubble, s []*tabletservertest.Server, tb meta.Tablet) (meta.Tablet, int) {
 			tb = b.FailOver(b.ctx, tb, s[1])
 			return b.FailOver(b.ctx, tb, s[2]), 2
