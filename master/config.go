@@ -9,6 +9,7 @@ import (
 	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/master/assign"
+	"github.com/tabletdb/tabletdb/master/balance"
 	"github.com/tabletdb/tabletdb/objstore"
 )
 
@@ -66,6 +67,11 @@ type Options struct {
 	// MetaRangeLimit is how many records a meta range may have before it is
 	// split; default 4096.
 	MetaRangeLimit int
+	// BalanceInterval is the pause between two looks at what could be moved,
+	// split and merged; default 5 s.
+	BalanceInterval time.Duration
+	// Balance says when that is worth doing.
+	Balance balance.Options
 	// SchemaWait bounds the waiting for tablet servers to learn a schema;
 	// default 30 s, which should exceed the TTL of their sessions: a server
 	// that is cut off has lost its session by then.
@@ -89,6 +95,8 @@ func (o *Options) EnsureDefaults() {
 	def(&o.MetaRangeLimit, 4096)
 	def(&o.SchemaWait, 30*time.Second)
 	def(&o.CreateWait, time.Minute)
+	def(&o.BalanceInterval, 5*time.Second)
+	o.Balance.EnsureDefaults()
 	o.SafeMode.EnsureDefaults()
 }
 

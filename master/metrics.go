@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tabletdb/tabletdb/master/balance"
 )
 
 // metrics are what a master counts; without a registerer they are kept and
@@ -13,6 +15,7 @@ type metrics struct {
 	all        []prometheus.Collector
 
 	assignments, bumps, cancels, logs, revocations, failures, repairs prometheus.Counter
+	decisions                                                         *prometheus.CounterVec
 	sealing, recoveries                                               prometheus.Histogram
 }
 
@@ -30,6 +33,10 @@ func newMetrics(r prometheus.Registerer, m *Master) (*metrics, error) {
 	x.revocations = counter("revocations_total", "Sessions ended because the server refused connections.")
 	x.failures = counter("failed_jobs_total", "Jobs that ended with an error and were tried again.")
 	x.repairs = counter("mirror_repairs_total", "Keys that the full pass found wrong in the mirror; a bug if not 0.")
+	x.decisions = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "tabletdb", Subsystem: "master", Name: "decisions_total", Help: "Moves, splits and merges of served tablets.",
+	}, []string{"kind", "outcome"})
+	x.all = append(x.all, x.decisions)
 	histogram := func(name, help string) prometheus.Histogram {
 		h := prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "tabletdb", Subsystem: "master", Name: name, Help: help, Buckets: prometheus.ExponentialBuckets(0.01, 2, 15),
@@ -95,5 +102,12 @@ func (x *metrics) cancelled()                { x.cancels.Inc() }
 func (x *metrics) collected()                { x.logs.Inc() }
 func (x *metrics) revoked()                  { x.revocations.Inc() }
 func (x *metrics) failed()                   { x.failures.Inc() }
+func (x *metrics) decided(k balance.Kind, err error) {
+	outcome := "done"
+	if err != nil {
+		outcome = "failed"
+	}
+	x.decisions.WithLabelValues(string(k), outcome).Inc()
+}
 func (x *metrics) sealed(d time.Duration)    { x.sealing.Observe(d.Seconds()) }
 func (x *metrics) recovered(d time.Duration) { x.recoveries.Observe(d.Seconds()) }

@@ -38,6 +38,7 @@ type mirror struct {
 		released   map[base.Incarnation]time.Time // when a live server last gave a tablet up
 		corrupt    map[string]error
 		deleted    map[base.TableID]struct{} // tables
+		marks      map[string]string
 
 		// What follows from the above about one incarnation; see touchLocked.
 		dead        map[base.Incarnation]struct{}
@@ -95,6 +96,7 @@ func newMirror(now func() time.Time) *mirror {
 	m.mu.released = map[base.Incarnation]time.Time{}
 	m.mu.corrupt = map[string]error{}
 	m.mu.deleted = map[base.TableID]struct{}{}
+	m.mu.marks = map[string]string{}
 	m.mu.dead = map[base.Incarnation]struct{}{}
 	m.mu.collectable = map[base.Incarnation]struct{}{}
 	m.mu.unindexed = map[base.Incarnation]struct{}{}

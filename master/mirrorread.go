@@ -116,13 +116,26 @@ func (m *mirror) assignable(limit int) ([]meta.Tablet, []assign.Tablet) {
 
 // candidates returns the live servers whose log is open. Those that gave
 // tablets up within the last settle are left out unless all did: they shut down,
-// or shed load.
+// or shed load. Those that are drained are left out unless there are no others:
+// to be served counts more.
 func (m *mirror) candidates(settle time.Duration) ([]assign.Server, map[base.Incarnation]meta.Server) {
-	out, servers := m.live(func(e base.Incarnation) bool { return m.now().Sub(m.mu.released[e]) >= settle })
-	if len(out) == 0 {
-		return m.live(func(base.Incarnation) bool { return true })
+	idle := func(e base.Incarnation) bool { return m.now().Sub(m.mu.released[e]) >= settle }
+	for _, take := range []func(base.Incarnation) bool{
+		func(e base.Incarnation) bool { return idle(e) && !m.drainedLocked(e) },
+		func(e base.Incarnation) bool { return !m.drainedLocked(e) },
+		idle,
+	} {
+		if out, servers := m.live(take); len(out) > 0 {
+			return out, servers
+		}
 	}
-	return out, servers
+	return m.live(func(base.Incarnation) bool { return true })
+}
+
+// drainedLocked reports whether an operator drains the server.
+func (m *mirror) drainedLocked(e base.Incarnation) bool {
+	_, on := m.mu.marks[meta.DrainMark(m.mu.servers[e].Record.GetName())]
+	return on
 }
 
 func (m *mirror) live(take func(base.Incarnation) bool) ([]assign.Server, map[base.Incarnation]meta.Server) {

@@ -23,7 +23,7 @@ const (
 // mirrored returns the ranges of the keys that are mirrored.
 func mirrored() [][2]string {
 	var out [][2]string
-	for _, p := range []string{meta.LogPrefix, meta.TabletPrefix, meta.RefPrefix, meta.ServerPrefix, meta.TablePrefix} {
+	for _, p := range []string{meta.LogPrefix, meta.TabletPrefix, meta.RefPrefix, meta.ServerPrefix, meta.TablePrefix, meta.MarkPrefix} {
 		out = append(out, [2]string{p, lockservice.PrefixEnd(p)})
 	}
 	return out
@@ -47,6 +47,11 @@ func (m *mirror) setLocked(kv lockservice.KV, deleted bool) {
 		err = m.setRefLocked(kv, deleted)
 	case strings.HasPrefix(kv.Key, meta.TablePrefix):
 		err = m.setTableLocked(kv, deleted)
+	case strings.HasPrefix(kv.Key, meta.MarkPrefix):
+		delete(m.mu.marks, kv.Key)
+		if !deleted {
+			m.mu.marks[kv.Key] = string(kv.Value)
+		}
 	default:
 		return
 	}

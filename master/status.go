@@ -26,10 +26,12 @@ func (m *Master) ClusterStatus(ctx context.Context, _ *controlpb.ClusterStatusRe
 		resp.OldestUnservedUs = max(0, time.Since(c.oldest).Microseconds())
 	}
 	servers := t.mirror.work().servers
+	drained := t.mirror.drained()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, e := range slices.SortedFunc(maps.Keys(servers), base.Incarnation.Compare) {
-		s := &controlpb.ServerStatus{Server: servers[e].Record, Assigned: uint32(c.owned[e]), Serving: uint32(c.loaded[e])}
+		s := &controlpb.ServerStatus{Server: servers[e].Record, Assigned: uint32(c.owned[e]), Serving: uint32(c.loaded[e]),
+			Drained: slices.Contains(drained, servers[e].Record.GetName())}
 		if p := t.mu.peers[e]; p != nil {
 			st := p.status()
 			s.Load, s.Reachable = st.load, st.reachable

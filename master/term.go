@@ -22,6 +22,9 @@ type term struct {
 	mirror  *mirror
 	ctx     context.Context // the term's lifetime
 	wake    chan struct{}
+	// rebalance holds a token while decisions about served tablets are to be
+	// made soon.
+	rebalance chan struct{}
 	jobs    sync.WaitGroup // everything the term started
 	sealers chan struct{}  // permits
 
@@ -34,6 +37,7 @@ type term struct {
 		safe       assign.SafeMode
 		servers    int
 		settled    time.Time // when the first server has waited for others
+		account    account   // of decisions about what is served
 	}
 }
 
@@ -41,12 +45,13 @@ func newTerm(m *Master, s lockservice.Session) *term {
 	t := &term{
 		Master: m, opt: m.cfg.Options, session: s.ID(), mirror: newMirror(time.Now),
 		log:     m.cfg.Logger.With("session", s.ID().String()),
-		wake:    make(chan struct{}, 1),
+		wake:    make(chan struct{}, 1), rebalance: make(chan struct{}, 1),
 		sealers: make(chan struct{}, m.cfg.Options.Recoveries),
 	}
 	t.mu.running = map[string]int{}
 	t.mu.peers = map[base.Incarnation]*peer{}
 	t.mu.recoveries = map[base.Incarnation]*recovery{}
+	t.mu.account.init()
 	t.mu.safe.Options = m.cfg.Options.SafeMode
 	t.mirror.started, t.mirror.left = t.serverStarted, t.serverLeft
 	return t
@@ -67,6 +72,7 @@ func (t *term) run(ctx context.Context, ready func()) error {
 	t.jobs.Go(func() { t.watchLoop(ctx, rev) })
 	t.jobs.Go(func() { t.verifyLoop(ctx) })
 	t.jobs.Go(func() { t.stuckLoop(ctx) })
+	t.jobs.Go(func() { t.balanceLoop(ctx) })
 	t.reconcileLoop(ctx)
 	return nil
 }

@@ -13,6 +13,7 @@
 //	table/<id>          schema
 //	tablename/<name>    id of the table of that name
 //	counter/<name>      last id drawn
+//	mark/...            what operators have set: servers drained, balancing off
 //
 // Numbers in keys are 16 hexadecimal digits. A Tablet is a value: changing one
 // means to build a Change from the record one has read and to Commit it, which

@@ -16,6 +16,7 @@ const (
 	TablePrefix     = "table/"
 	TableNamePrefix = "tablename/"
 	CounterPrefix   = "counter/"
+	MarkPrefix      = "mark/"
 )
 
 // MasterLock is the lock that the active master holds; its data is the

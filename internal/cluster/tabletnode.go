@@ -295,3 +295,11 @@ func (c *control) RefreshSchemas(ctx context.Context, r *controlpb.RefreshSchema
 func (c *control) Describe(ctx context.Context, r *controlpb.DescribeRequest) (*controlpb.DescribeResponse, error) {
 	return pass(ctx, c.n, r, (*tabletserver.Control).Describe)
 }
+
+func (c *control) Split(ctx context.Context, r *controlpb.SplitRequest) (*controlpb.SplitResponse, error) {
+	return pass(ctx, c.n, r, (*tabletserver.Control).Split)
+}
+
+func (c *control) Merge(ctx context.Context, r *controlpb.MergeRequest) (*controlpb.MergeResponse, error) {
+	return pass(ctx, c.n, r, (*tabletserver.Control).Merge)
+}

@@ -160,3 +160,15 @@ func (m *mover) gain(difference float64) float64 {
 	const part = 1e-3
 	return part * difference
 }
+
+// Emptiest returns the server that tablets may be moved to and that has least,
+// other than not; false: there is none.
+func Emptiest(s State, o Options, not base.Incarnation) (base.Incarnation, bool) {
+	o.EnsureDefaults()
+	m := newMover(s, o)
+	m.usable = slices.DeleteFunc(m.usable, func(e base.Incarnation) bool { return e == not })
+	if len(m.usable) == 0 {
+		return base.Incarnation{}, false
+	}
+	return m.emptiest(), true
+}

@@ -130,6 +130,7 @@ type Decision struct {
 	From   base.Incarnation // Move: its owner
 	To     base.Incarnation // Move
 	ByLoad bool             // Split
+	Row    []byte           // Split, where it is asked for: the first row of the right child
 	Why    string           // for people
 }
 

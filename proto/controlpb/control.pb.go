@@ -1363,6 +1363,748 @@ func (x *DescribeResponse) GetEvents() []string {
 	return nil
 }
 
+type SplitTabletRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tablet        uint64                 `protobuf:"varint,1,opt,name=tablet,proto3" json:"tablet,omitempty"`
+	Row           []byte                 `protobuf:"bytes,2,opt,name=row,proto3" json:"row,omitempty"`                      // first row of the right child; empty: its server chooses
+	ByLoad        bool                   `protobuf:"varint,3,opt,name=by_load,json=byLoad,proto3" json:"by_load,omitempty"` // it chooses by requests, not by bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SplitTabletRequest) Reset() {
+	*x = SplitTabletRequest{}
+	mi := &file_controlpb_control_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SplitTabletRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SplitTabletRequest) ProtoMessage() {}
+
+func (x *SplitTabletRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SplitTabletRequest.ProtoReflect.Descriptor instead.
+func (*SplitTabletRequest) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SplitTabletRequest) GetTablet() uint64 {
+	if x != nil {
+		return x.Tablet
+	}
+	return 0
+}
+
+func (x *SplitTabletRequest) GetRow() []byte {
+	if x != nil {
+		return x.Row
+	}
+	return nil
+}
+
+func (x *SplitTabletRequest) GetByLoad() bool {
+	if x != nil {
+		return x.ByLoad
+	}
+	return false
+}
+
+type SplitTabletResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Row           []byte                 `protobuf:"bytes,1,opt,name=row,proto3" json:"row,omitempty"`
+	Children      []uint64               `protobuf:"varint,2,rep,packed,name=children,proto3" json:"children,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SplitTabletResponse) Reset() {
+	*x = SplitTabletResponse{}
+	mi := &file_controlpb_control_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SplitTabletResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SplitTabletResponse) ProtoMessage() {}
+
+func (x *SplitTabletResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SplitTabletResponse.ProtoReflect.Descriptor instead.
+func (*SplitTabletResponse) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *SplitTabletResponse) GetRow() []byte {
+	if x != nil {
+		return x.Row
+	}
+	return nil
+}
+
+func (x *SplitTabletResponse) GetChildren() []uint64 {
+	if x != nil {
+		return x.Children
+	}
+	return nil
+}
+
+type MergeTabletsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Left          uint64                 `protobuf:"varint,1,opt,name=left,proto3" json:"left,omitempty"`
+	Right         uint64                 `protobuf:"varint,2,opt,name=right,proto3" json:"right,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MergeTabletsRequest) Reset() {
+	*x = MergeTabletsRequest{}
+	mi := &file_controlpb_control_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MergeTabletsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MergeTabletsRequest) ProtoMessage() {}
+
+func (x *MergeTabletsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MergeTabletsRequest.ProtoReflect.Descriptor instead.
+func (*MergeTabletsRequest) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *MergeTabletsRequest) GetLeft() uint64 {
+	if x != nil {
+		return x.Left
+	}
+	return 0
+}
+
+func (x *MergeTabletsRequest) GetRight() uint64 {
+	if x != nil {
+		return x.Right
+	}
+	return 0
+}
+
+type MergeTabletsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Merged        uint64                 `protobuf:"varint,1,opt,name=merged,proto3" json:"merged,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MergeTabletsResponse) Reset() {
+	*x = MergeTabletsResponse{}
+	mi := &file_controlpb_control_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MergeTabletsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MergeTabletsResponse) ProtoMessage() {}
+
+func (x *MergeTabletsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MergeTabletsResponse.ProtoReflect.Descriptor instead.
+func (*MergeTabletsResponse) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *MergeTabletsResponse) GetMerged() uint64 {
+	if x != nil {
+		return x.Merged
+	}
+	return 0
+}
+
+type MoveTabletRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tablet        uint64                 `protobuf:"varint,1,opt,name=tablet,proto3" json:"tablet,omitempty"`
+	Server        string                 `protobuf:"bytes,2,opt,name=server,proto3" json:"server,omitempty"` // name, address or incarnation; "": the emptiest other
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveTabletRequest) Reset() {
+	*x = MoveTabletRequest{}
+	mi := &file_controlpb_control_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveTabletRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveTabletRequest) ProtoMessage() {}
+
+func (x *MoveTabletRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveTabletRequest.ProtoReflect.Descriptor instead.
+func (*MoveTabletRequest) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *MoveTabletRequest) GetTablet() uint64 {
+	if x != nil {
+		return x.Tablet
+	}
+	return 0
+}
+
+func (x *MoveTabletRequest) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+type MoveTabletResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Server        string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"` // the name of the one that serves it
+	TookUs        int64                  `protobuf:"varint,2,opt,name=took_us,json=tookUs,proto3" json:"took_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveTabletResponse) Reset() {
+	*x = MoveTabletResponse{}
+	mi := &file_controlpb_control_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveTabletResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveTabletResponse) ProtoMessage() {}
+
+func (x *MoveTabletResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveTabletResponse.ProtoReflect.Descriptor instead.
+func (*MoveTabletResponse) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *MoveTabletResponse) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *MoveTabletResponse) GetTookUs() int64 {
+	if x != nil {
+		return x.TookUs
+	}
+	return 0
+}
+
+type DrainServerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Server        string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"` // name, address or incarnation
+	Undrain       bool                   `protobuf:"varint,2,opt,name=undrain,proto3" json:"undrain,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainServerRequest) Reset() {
+	*x = DrainServerRequest{}
+	mi := &file_controlpb_control_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainServerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainServerRequest) ProtoMessage() {}
+
+func (x *DrainServerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainServerRequest.ProtoReflect.Descriptor instead.
+func (*DrainServerRequest) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *DrainServerRequest) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *DrainServerRequest) GetUndrain() bool {
+	if x != nil {
+		return x.Undrain
+	}
+	return false
+}
+
+type DrainServerResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Server        string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`    // its name, which the mark is for
+	Tablets       uint32                 `protobuf:"varint,2,opt,name=tablets,proto3" json:"tablets,omitempty"` // that it has now
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainServerResponse) Reset() {
+	*x = DrainServerResponse{}
+	mi := &file_controlpb_control_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainServerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainServerResponse) ProtoMessage() {}
+
+func (x *DrainServerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainServerResponse.ProtoReflect.Descriptor instead.
+func (*DrainServerResponse) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *DrainServerResponse) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *DrainServerResponse) GetTablets() uint32 {
+	if x != nil {
+		return x.Tablets
+	}
+	return 0
+}
+
+type SetBalanceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Off           bool                   `protobuf:"varint,1,opt,name=off,proto3" json:"off,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetBalanceRequest) Reset() {
+	*x = SetBalanceRequest{}
+	mi := &file_controlpb_control_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetBalanceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetBalanceRequest) ProtoMessage() {}
+
+func (x *SetBalanceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetBalanceRequest.ProtoReflect.Descriptor instead.
+func (*SetBalanceRequest) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *SetBalanceRequest) GetOff() bool {
+	if x != nil {
+		return x.Off
+	}
+	return false
+}
+
+type SetBalanceResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetBalanceResponse) Reset() {
+	*x = SetBalanceResponse{}
+	mi := &file_controlpb_control_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetBalanceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetBalanceResponse) ProtoMessage() {}
+
+func (x *SetBalanceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetBalanceResponse.ProtoReflect.Descriptor instead.
+func (*SetBalanceResponse) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{30}
+}
+
+type ExplainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tablet        uint64                 `protobuf:"varint,1,opt,name=tablet,proto3" json:"tablet,omitempty"` // only decisions that concern it; 0: all
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`   // the most recent ones; 0: all that are kept
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_controlpb_control_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ExplainRequest) GetTablet() uint64 {
+	if x != nil {
+		return x.Tablet
+	}
+	return 0
+}
+
+func (x *ExplainRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// Decision is one thing that the master did, or tries to do, with tablets that
+// are served.
+type Decision struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AtUs          int64                  `protobuf:"varint,1,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"` // move, split, merge
+	Tablet        uint64                 `protobuf:"varint,3,opt,name=tablet,proto3" json:"tablet,omitempty"`
+	Other         uint64                 `protobuf:"varint,4,opt,name=other,proto3" json:"other,omitempty"` // merge: the right neighbour
+	From          string                 `protobuf:"bytes,5,opt,name=from,proto3" json:"from,omitempty"`    // move: server names
+	To            string                 `protobuf:"bytes,6,opt,name=to,proto3" json:"to,omitempty"`
+	Why           string                 `protobuf:"bytes,7,opt,name=why,proto3" json:"why,omitempty"`
+	Outcome       string                 `protobuf:"bytes,8,opt,name=outcome,proto3" json:"outcome,omitempty"` // "": under way; "done", or why not
+	TookUs        int64                  `protobuf:"varint,9,opt,name=took_us,json=tookUs,proto3" json:"took_us,omitempty"`
+	Result        []uint64               `protobuf:"varint,10,rep,packed,name=result,proto3" json:"result,omitempty"` // the tablets that a split or merge made
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Decision) Reset() {
+	*x = Decision{}
+	mi := &file_controlpb_control_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Decision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Decision) ProtoMessage() {}
+
+func (x *Decision) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Decision.ProtoReflect.Descriptor instead.
+func (*Decision) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Decision) GetAtUs() int64 {
+	if x != nil {
+		return x.AtUs
+	}
+	return 0
+}
+
+func (x *Decision) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Decision) GetTablet() uint64 {
+	if x != nil {
+		return x.Tablet
+	}
+	return 0
+}
+
+func (x *Decision) GetOther() uint64 {
+	if x != nil {
+		return x.Other
+	}
+	return 0
+}
+
+func (x *Decision) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Decision) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *Decision) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Decision) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *Decision) GetTookUs() int64 {
+	if x != nil {
+		return x.TookUs
+	}
+	return 0
+}
+
+func (x *Decision) GetResult() []uint64 {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+type ExplainResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Decisions     []*Decision            `protobuf:"bytes,1,rep,name=decisions,proto3" json:"decisions,omitempty"` // oldest first
+	BalanceOff    bool                   `protobuf:"varint,2,opt,name=balance_off,json=balanceOff,proto3" json:"balance_off,omitempty"`
+	IdleBecause   string                 `protobuf:"bytes,3,opt,name=idle_because,json=idleBecause,proto3" json:"idle_because,omitempty"` // why nothing is decided just now; "": the servers are even
+	Drained       []string               `protobuf:"bytes,4,rep,name=drained,proto3" json:"drained,omitempty"`                            // names of servers
+	UnderWay      uint32                 `protobuf:"varint,5,opt,name=under_way,json=underWay,proto3" json:"under_way,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_controlpb_control_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ExplainResponse) GetDecisions() []*Decision {
+	if x != nil {
+		return x.Decisions
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetBalanceOff() bool {
+	if x != nil {
+		return x.BalanceOff
+	}
+	return false
+}
+
+func (x *ExplainResponse) GetIdleBecause() string {
+	if x != nil {
+		return x.IdleBecause
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetDrained() []string {
+	if x != nil {
+		return x.Drained
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetUnderWay() uint32 {
+	if x != nil {
+		return x.UnderWay
+	}
+	return 0
+}
+
 type DeleteTableResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1371,7 +2113,7 @@ type DeleteTableResponse struct {
 
 func (x *DeleteTableResponse) Reset() {
 	*x = DeleteTableResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[21]
+	mi := &file_controlpb_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1383,7 +2125,7 @@ func (x *DeleteTableResponse) String() string {
 func (*DeleteTableResponse) ProtoMessage() {}
 
 func (x *DeleteTableResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[21]
+	mi := &file_controlpb_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1396,7 +2138,7 @@ func (x *DeleteTableResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTableResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTableResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{21}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{34}
 }
 
 type ClusterStatusRequest struct {
@@ -1408,7 +2150,7 @@ type ClusterStatusRequest struct {
 
 func (x *ClusterStatusRequest) Reset() {
 	*x = ClusterStatusRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[22]
+	mi := &file_controlpb_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1420,7 +2162,7 @@ func (x *ClusterStatusRequest) String() string {
 func (*ClusterStatusRequest) ProtoMessage() {}
 
 func (x *ClusterStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[22]
+	mi := &file_controlpb_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1433,7 +2175,7 @@ func (x *ClusterStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStatusRequest.ProtoReflect.Descriptor instead.
 func (*ClusterStatusRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{22}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ClusterStatusRequest) GetOmitTablets() bool {
@@ -1450,13 +2192,14 @@ type ServerStatus struct {
 	Reachable     bool                   `protobuf:"varint,3,opt,name=reachable,proto3" json:"reachable,omitempty"`
 	Assigned      uint32                 `protobuf:"varint,4,opt,name=assigned,proto3" json:"assigned,omitempty"` // tablets that name it as owner
 	Serving       uint32                 `protobuf:"varint,5,opt,name=serving,proto3" json:"serving,omitempty"`
+	Drained       bool                   `protobuf:"varint,6,opt,name=drained,proto3" json:"drained,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ServerStatus) Reset() {
 	*x = ServerStatus{}
-	mi := &file_controlpb_control_proto_msgTypes[23]
+	mi := &file_controlpb_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1468,7 +2211,7 @@ func (x *ServerStatus) String() string {
 func (*ServerStatus) ProtoMessage() {}
 
 func (x *ServerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[23]
+	mi := &file_controlpb_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1481,7 +2224,7 @@ func (x *ServerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerStatus.ProtoReflect.Descriptor instead.
 func (*ServerStatus) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{23}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ServerStatus) GetServer() *metapb.ServerRecord {
@@ -1519,6 +2262,13 @@ func (x *ServerStatus) GetServing() uint32 {
 	return 0
 }
 
+func (x *ServerStatus) GetDrained() bool {
+	if x != nil {
+		return x.Drained
+	}
+	return false
+}
+
 type RecoveryStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Log           *metapb.Incarnation    `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
@@ -1534,7 +2284,7 @@ type RecoveryStatus struct {
 
 func (x *RecoveryStatus) Reset() {
 	*x = RecoveryStatus{}
-	mi := &file_controlpb_control_proto_msgTypes[24]
+	mi := &file_controlpb_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1546,7 +2296,7 @@ func (x *RecoveryStatus) String() string {
 func (*RecoveryStatus) ProtoMessage() {}
 
 func (x *RecoveryStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[24]
+	mi := &file_controlpb_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1559,7 +2309,7 @@ func (x *RecoveryStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveryStatus.ProtoReflect.Descriptor instead.
 func (*RecoveryStatus) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{24}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RecoveryStatus) GetLog() *metapb.Incarnation {
@@ -1630,7 +2380,7 @@ type ClusterStatusResponse struct {
 
 func (x *ClusterStatusResponse) Reset() {
 	*x = ClusterStatusResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[25]
+	mi := &file_controlpb_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1642,7 +2392,7 @@ func (x *ClusterStatusResponse) String() string {
 func (*ClusterStatusResponse) ProtoMessage() {}
 
 func (x *ClusterStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[25]
+	mi := &file_controlpb_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1655,7 +2405,7 @@ func (x *ClusterStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStatusResponse.ProtoReflect.Descriptor instead.
 func (*ClusterStatusResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{25}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ClusterStatusResponse) GetMaster() string {
@@ -1745,7 +2495,7 @@ type ReportDeadRequest struct {
 
 func (x *ReportDeadRequest) Reset() {
 	*x = ReportDeadRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[26]
+	mi := &file_controlpb_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1757,7 +2507,7 @@ func (x *ReportDeadRequest) String() string {
 func (*ReportDeadRequest) ProtoMessage() {}
 
 func (x *ReportDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[26]
+	mi := &file_controlpb_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1770,7 +2520,7 @@ func (x *ReportDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportDeadRequest.ProtoReflect.Descriptor instead.
 func (*ReportDeadRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{26}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReportDeadRequest) GetIncarnation() *metapb.Incarnation {
@@ -1795,7 +2545,7 @@ type ReportDeadResponse struct {
 
 func (x *ReportDeadResponse) Reset() {
 	*x = ReportDeadResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[27]
+	mi := &file_controlpb_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1807,7 +2557,7 @@ func (x *ReportDeadResponse) String() string {
 func (*ReportDeadResponse) ProtoMessage() {}
 
 func (x *ReportDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[27]
+	mi := &file_controlpb_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1820,7 +2570,7 @@ func (x *ReportDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportDeadResponse.ProtoReflect.Descriptor instead.
 func (*ReportDeadResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{27}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{40}
 }
 
 type SetSafeModeRequest struct {
@@ -1832,7 +2582,7 @@ type SetSafeModeRequest struct {
 
 func (x *SetSafeModeRequest) Reset() {
 	*x = SetSafeModeRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[28]
+	mi := &file_controlpb_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1844,7 +2594,7 @@ func (x *SetSafeModeRequest) String() string {
 func (*SetSafeModeRequest) ProtoMessage() {}
 
 func (x *SetSafeModeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[28]
+	mi := &file_controlpb_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1857,7 +2607,7 @@ func (x *SetSafeModeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSafeModeRequest.ProtoReflect.Descriptor instead.
 func (*SetSafeModeRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{28}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SetSafeModeRequest) GetOn() bool {
@@ -1875,7 +2625,7 @@ type SetSafeModeResponse struct {
 
 func (x *SetSafeModeResponse) Reset() {
 	*x = SetSafeModeResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[29]
+	mi := &file_controlpb_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +2637,7 @@ func (x *SetSafeModeResponse) String() string {
 func (*SetSafeModeResponse) ProtoMessage() {}
 
 func (x *SetSafeModeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[29]
+	mi := &file_controlpb_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +2650,7 @@ func (x *SetSafeModeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSafeModeResponse.ProtoReflect.Descriptor instead.
 func (*SetSafeModeResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{29}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{42}
 }
 
 var File_controlpb_control_proto protoreflect.FileDescriptor
@@ -2012,16 +2762,66 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\bnext_seq\x18\x04 \x01(\x04R\anextSeq\x12\x1f\n" +
 	"\vvisible_seq\x18\x05 \x01(\x04R\n" +
 	"visibleSeq\x12\x16\n" +
-	"\x06events\x18\x06 \x03(\tR\x06events\"\x15\n" +
+	"\x06events\x18\x06 \x03(\tR\x06events\"W\n" +
+	"\x12SplitTabletRequest\x12\x16\n" +
+	"\x06tablet\x18\x01 \x01(\x04R\x06tablet\x12\x10\n" +
+	"\x03row\x18\x02 \x01(\fR\x03row\x12\x17\n" +
+	"\aby_load\x18\x03 \x01(\bR\x06byLoad\"C\n" +
+	"\x13SplitTabletResponse\x12\x10\n" +
+	"\x03row\x18\x01 \x01(\fR\x03row\x12\x1a\n" +
+	"\bchildren\x18\x02 \x03(\x04R\bchildren\"?\n" +
+	"\x13MergeTabletsRequest\x12\x12\n" +
+	"\x04left\x18\x01 \x01(\x04R\x04left\x12\x14\n" +
+	"\x05right\x18\x02 \x01(\x04R\x05right\".\n" +
+	"\x14MergeTabletsResponse\x12\x16\n" +
+	"\x06merged\x18\x01 \x01(\x04R\x06merged\"C\n" +
+	"\x11MoveTabletRequest\x12\x16\n" +
+	"\x06tablet\x18\x01 \x01(\x04R\x06tablet\x12\x16\n" +
+	"\x06server\x18\x02 \x01(\tR\x06server\"E\n" +
+	"\x12MoveTabletResponse\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12\x17\n" +
+	"\atook_us\x18\x02 \x01(\x03R\x06tookUs\"F\n" +
+	"\x12DrainServerRequest\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12\x18\n" +
+	"\aundrain\x18\x02 \x01(\bR\aundrain\"G\n" +
+	"\x13DrainServerResponse\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12\x18\n" +
+	"\atablets\x18\x02 \x01(\rR\atablets\"%\n" +
+	"\x11SetBalanceRequest\x12\x10\n" +
+	"\x03off\x18\x01 \x01(\bR\x03off\"\x14\n" +
+	"\x12SetBalanceResponse\">\n" +
+	"\x0eExplainRequest\x12\x16\n" +
+	"\x06tablet\x18\x01 \x01(\x04R\x06tablet\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"\xe2\x01\n" +
+	"\bDecision\x12\x13\n" +
+	"\x05at_us\x18\x01 \x01(\x03R\x04atUs\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06tablet\x18\x03 \x01(\x04R\x06tablet\x12\x14\n" +
+	"\x05other\x18\x04 \x01(\x04R\x05other\x12\x12\n" +
+	"\x04from\x18\x05 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x06 \x01(\tR\x02to\x12\x10\n" +
+	"\x03why\x18\a \x01(\tR\x03why\x12\x18\n" +
+	"\aoutcome\x18\b \x01(\tR\aoutcome\x12\x17\n" +
+	"\atook_us\x18\t \x01(\x03R\x06tookUs\x12\x16\n" +
+	"\x06result\x18\n" +
+	" \x03(\x04R\x06result\"\xc9\x01\n" +
+	"\x0fExplainResponse\x12;\n" +
+	"\tdecisions\x18\x01 \x03(\v2\x1d.tabletdb.control.v1.DecisionR\tdecisions\x12\x1f\n" +
+	"\vbalance_off\x18\x02 \x01(\bR\n" +
+	"balanceOff\x12!\n" +
+	"\fidle_because\x18\x03 \x01(\tR\vidleBecause\x12\x18\n" +
+	"\adrained\x18\x04 \x03(\tR\adrained\x12\x1b\n" +
+	"\tunder_way\x18\x05 \x01(\rR\bunderWay\"\x15\n" +
 	"\x13DeleteTableResponse\"9\n" +
 	"\x14ClusterStatusRequest\x12!\n" +
-	"\fomit_tablets\x18\x01 \x01(\bR\vomitTablets\"\xcf\x01\n" +
+	"\fomit_tablets\x18\x01 \x01(\bR\vomitTablets\"\xe9\x01\n" +
 	"\fServerStatus\x126\n" +
 	"\x06server\x18\x01 \x01(\v2\x1e.tabletdb.meta.v1.ServerRecordR\x06server\x123\n" +
 	"\x04load\x18\x02 \x01(\v2\x1f.tabletdb.control.v1.ServerLoadR\x04load\x12\x1c\n" +
 	"\treachable\x18\x03 \x01(\bR\treachable\x12\x1a\n" +
 	"\bassigned\x18\x04 \x01(\rR\bassigned\x12\x18\n" +
-	"\aserving\x18\x05 \x01(\rR\aserving\"\xe9\x01\n" +
+	"\aserving\x18\x05 \x01(\rR\aserving\x12\x18\n" +
+	"\adrained\x18\x06 \x01(\bR\adrained\"\xe9\x01\n" +
 	"\x0eRecoveryStatus\x12/\n" +
 	"\x03log\x18\x01 \x01(\v2\x1d.tabletdb.meta.v1.IncarnationR\x03log\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\tR\x05phase\x12\x1d\n" +
@@ -2065,7 +2865,8 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\x0eRefreshSchemas\x12*.tabletdb.control.v1.RefreshSchemasRequest\x1a+.tabletdb.control.v1.RefreshSchemasResponse\x12W\n" +
 	"\bDescribe\x12$.tabletdb.control.v1.DescribeRequest\x1a%.tabletdb.control.v1.DescribeResponse\x12N\n" +
 	"\x05Split\x12!.tabletdb.control.v1.SplitRequest\x1a\".tabletdb.control.v1.SplitResponse\x12N\n" +
-	"\x05Merge\x12!.tabletdb.control.v1.MergeRequest\x1a\".tabletdb.control.v1.MergeResponse2\xa7\x06\n" +
+	"\x05Merge\x12!.tabletdb.control.v1.MergeRequest\x1a\".tabletdb.control.v1.MergeResponse2\xe4\n" +
+	"\n" +
 	"\x06Master\x12\\\n" +
 	"\vCreateTable\x12,.google.bigtable.admin.v2.CreateTableRequest\x1a\x1f.google.bigtable.admin.v2.Table\x12e\n" +
 	"\vDeleteTable\x12,.google.bigtable.admin.v2.DeleteTableRequest\x1a(.tabletdb.control.v1.DeleteTableResponse\x12n\n" +
@@ -2076,7 +2877,15 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\rClusterStatus\x12).tabletdb.control.v1.ClusterStatusRequest\x1a*.tabletdb.control.v1.ClusterStatusResponse\x12]\n" +
 	"\n" +
 	"ReportDead\x12&.tabletdb.control.v1.ReportDeadRequest\x1a'.tabletdb.control.v1.ReportDeadResponse\x12`\n" +
-	"\vSetSafeMode\x12'.tabletdb.control.v1.SetSafeModeRequest\x1a(.tabletdb.control.v1.SetSafeModeResponseB.Z,github.com/tabletdb/tabletdb/proto/controlpbb\x06proto3"
+	"\vSetSafeMode\x12'.tabletdb.control.v1.SetSafeModeRequest\x1a(.tabletdb.control.v1.SetSafeModeResponse\x12`\n" +
+	"\vSplitTablet\x12'.tabletdb.control.v1.SplitTabletRequest\x1a(.tabletdb.control.v1.SplitTabletResponse\x12c\n" +
+	"\fMergeTablets\x12(.tabletdb.control.v1.MergeTabletsRequest\x1a).tabletdb.control.v1.MergeTabletsResponse\x12]\n" +
+	"\n" +
+	"MoveTablet\x12&.tabletdb.control.v1.MoveTabletRequest\x1a'.tabletdb.control.v1.MoveTabletResponse\x12`\n" +
+	"\vDrainServer\x12'.tabletdb.control.v1.DrainServerRequest\x1a(.tabletdb.control.v1.DrainServerResponse\x12]\n" +
+	"\n" +
+	"SetBalance\x12&.tabletdb.control.v1.SetBalanceRequest\x1a'.tabletdb.control.v1.SetBalanceResponse\x12T\n" +
+	"\aExplain\x12#.tabletdb.control.v1.ExplainRequest\x1a$.tabletdb.control.v1.ExplainResponseB.Z,github.com/tabletdb/tabletdb/proto/controlpbb\x06proto3"
 
 var (
 	file_controlpb_control_proto_rawDescOnce sync.Once
@@ -2090,7 +2899,7 @@ func file_controlpb_control_proto_rawDescGZIP() []byte {
 	return file_controlpb_control_proto_rawDescData
 }
 
-var file_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_controlpb_control_proto_goTypes = []any{
 	(*SplitRequest)(nil),                        // 0: tabletdb.control.v1.SplitRequest
 	(*SplitResponse)(nil),                       // 1: tabletdb.control.v1.SplitResponse
@@ -2113,26 +2922,39 @@ var file_controlpb_control_proto_goTypes = []any{
 	(*RefreshSchemasResponse)(nil),              // 18: tabletdb.control.v1.RefreshSchemasResponse
 	(*DescribeRequest)(nil),                     // 19: tabletdb.control.v1.DescribeRequest
 	(*DescribeResponse)(nil),                    // 20: tabletdb.control.v1.DescribeResponse
-	(*DeleteTableResponse)(nil),                 // 21: tabletdb.control.v1.DeleteTableResponse
-	(*ClusterStatusRequest)(nil),                // 22: tabletdb.control.v1.ClusterStatusRequest
-	(*ServerStatus)(nil),                        // 23: tabletdb.control.v1.ServerStatus
-	(*RecoveryStatus)(nil),                      // 24: tabletdb.control.v1.RecoveryStatus
-	(*ClusterStatusResponse)(nil),               // 25: tabletdb.control.v1.ClusterStatusResponse
-	(*ReportDeadRequest)(nil),                   // 26: tabletdb.control.v1.ReportDeadRequest
-	(*ReportDeadResponse)(nil),                  // 27: tabletdb.control.v1.ReportDeadResponse
-	(*SetSafeModeRequest)(nil),                  // 28: tabletdb.control.v1.SetSafeModeRequest
-	(*SetSafeModeResponse)(nil),                 // 29: tabletdb.control.v1.SetSafeModeResponse
-	(*metapb.Incarnation)(nil),                  // 30: tabletdb.meta.v1.Incarnation
-	(*metapb.ServerRecord)(nil),                 // 31: tabletdb.meta.v1.ServerRecord
-	(*metapb.TabletRecord)(nil),                 // 32: tabletdb.meta.v1.TabletRecord
-	(*metapb.Manifest)(nil),                     // 33: tabletdb.meta.v1.Manifest
-	(*adminpb.CreateTableRequest)(nil),          // 34: google.bigtable.admin.v2.CreateTableRequest
-	(*adminpb.DeleteTableRequest)(nil),          // 35: google.bigtable.admin.v2.DeleteTableRequest
-	(*adminpb.ModifyColumnFamiliesRequest)(nil), // 36: google.bigtable.admin.v2.ModifyColumnFamiliesRequest
-	(*adminpb.GetTableRequest)(nil),             // 37: google.bigtable.admin.v2.GetTableRequest
-	(*adminpb.ListTablesRequest)(nil),           // 38: google.bigtable.admin.v2.ListTablesRequest
-	(*adminpb.Table)(nil),                       // 39: google.bigtable.admin.v2.Table
-	(*adminpb.ListTablesResponse)(nil),          // 40: google.bigtable.admin.v2.ListTablesResponse
+	(*SplitTabletRequest)(nil),                  // 21: tabletdb.control.v1.SplitTabletRequest
+	(*SplitTabletResponse)(nil),                 // 22: tabletdb.control.v1.SplitTabletResponse
+	(*MergeTabletsRequest)(nil),                 // 23: tabletdb.control.v1.MergeTabletsRequest
+	(*MergeTabletsResponse)(nil),                // 24: tabletdb.control.v1.MergeTabletsResponse
+	(*MoveTabletRequest)(nil),                   // 25: tabletdb.control.v1.MoveTabletRequest
+	(*MoveTabletResponse)(nil),                  // 26: tabletdb.control.v1.MoveTabletResponse
+	(*DrainServerRequest)(nil),                  // 27: tabletdb.control.v1.DrainServerRequest
+	(*DrainServerResponse)(nil),                 // 28: tabletdb.control.v1.DrainServerResponse
+	(*SetBalanceRequest)(nil),                   // 29: tabletdb.control.v1.SetBalanceRequest
+	(*SetBalanceResponse)(nil),                  // 30: tabletdb.control.v1.SetBalanceResponse
+	(*ExplainRequest)(nil),                      // 31: tabletdb.control.v1.ExplainRequest
+	(*Decision)(nil),                            // 32: tabletdb.control.v1.Decision
+	(*ExplainResponse)(nil),                     // 33: tabletdb.control.v1.ExplainResponse
+	(*DeleteTableResponse)(nil),                 // 34: tabletdb.control.v1.DeleteTableResponse
+	(*ClusterStatusRequest)(nil),                // 35: tabletdb.control.v1.ClusterStatusRequest
+	(*ServerStatus)(nil),                        // 36: tabletdb.control.v1.ServerStatus
+	(*RecoveryStatus)(nil),                      // 37: tabletdb.control.v1.RecoveryStatus
+	(*ClusterStatusResponse)(nil),               // 38: tabletdb.control.v1.ClusterStatusResponse
+	(*ReportDeadRequest)(nil),                   // 39: tabletdb.control.v1.ReportDeadRequest
+	(*ReportDeadResponse)(nil),                  // 40: tabletdb.control.v1.ReportDeadResponse
+	(*SetSafeModeRequest)(nil),                  // 41: tabletdb.control.v1.SetSafeModeRequest
+	(*SetSafeModeResponse)(nil),                 // 42: tabletdb.control.v1.SetSafeModeResponse
+	(*metapb.Incarnation)(nil),                  // 43: tabletdb.meta.v1.Incarnation
+	(*metapb.ServerRecord)(nil),                 // 44: tabletdb.meta.v1.ServerRecord
+	(*metapb.TabletRecord)(nil),                 // 45: tabletdb.meta.v1.TabletRecord
+	(*metapb.Manifest)(nil),                     // 46: tabletdb.meta.v1.Manifest
+	(*adminpb.CreateTableRequest)(nil),          // 47: google.bigtable.admin.v2.CreateTableRequest
+	(*adminpb.DeleteTableRequest)(nil),          // 48: google.bigtable.admin.v2.DeleteTableRequest
+	(*adminpb.ModifyColumnFamiliesRequest)(nil), // 49: google.bigtable.admin.v2.ModifyColumnFamiliesRequest
+	(*adminpb.GetTableRequest)(nil),             // 50: google.bigtable.admin.v2.GetTableRequest
+	(*adminpb.ListTablesRequest)(nil),           // 51: google.bigtable.admin.v2.ListTablesRequest
+	(*adminpb.Table)(nil),                       // 52: google.bigtable.admin.v2.Table
+	(*adminpb.ListTablesResponse)(nil),          // 53: google.bigtable.admin.v2.ListTablesResponse
 }
 var file_controlpb_control_proto_depIdxs = []int32{
 	4,  // 0: tabletdb.control.v1.SplitRequest.tablet:type_name -> tabletdb.control.v1.TabletID
@@ -2142,58 +2964,71 @@ var file_controlpb_control_proto_depIdxs = []int32{
 	4,  // 4: tabletdb.control.v1.MergeResponse.merged:type_name -> tabletdb.control.v1.TabletID
 	4,  // 5: tabletdb.control.v1.LoadRequest.tablets:type_name -> tabletdb.control.v1.TabletID
 	4,  // 6: tabletdb.control.v1.UnloadRequest.tablet:type_name -> tabletdb.control.v1.TabletID
-	30, // 7: tabletdb.control.v1.UnloadRequest.to:type_name -> tabletdb.meta.v1.Incarnation
-	31, // 8: tabletdb.control.v1.StatusResponse.server:type_name -> tabletdb.meta.v1.ServerRecord
+	43, // 7: tabletdb.control.v1.UnloadRequest.to:type_name -> tabletdb.meta.v1.Incarnation
+	44, // 8: tabletdb.control.v1.StatusResponse.server:type_name -> tabletdb.meta.v1.ServerRecord
 	11, // 9: tabletdb.control.v1.StatusResponse.load:type_name -> tabletdb.control.v1.ServerLoad
 	10, // 10: tabletdb.control.v1.StatusResponse.tablets:type_name -> tabletdb.control.v1.TabletLoad
 	10, // 11: tabletdb.control.v1.DescribeResponse.load:type_name -> tabletdb.control.v1.TabletLoad
-	32, // 12: tabletdb.control.v1.DescribeResponse.record:type_name -> tabletdb.meta.v1.TabletRecord
-	33, // 13: tabletdb.control.v1.DescribeResponse.manifest:type_name -> tabletdb.meta.v1.Manifest
-	31, // 14: tabletdb.control.v1.ServerStatus.server:type_name -> tabletdb.meta.v1.ServerRecord
-	11, // 15: tabletdb.control.v1.ServerStatus.load:type_name -> tabletdb.control.v1.ServerLoad
-	30, // 16: tabletdb.control.v1.RecoveryStatus.log:type_name -> tabletdb.meta.v1.Incarnation
-	23, // 17: tabletdb.control.v1.ClusterStatusResponse.servers:type_name -> tabletdb.control.v1.ServerStatus
-	24, // 18: tabletdb.control.v1.ClusterStatusResponse.recoveries:type_name -> tabletdb.control.v1.RecoveryStatus
-	30, // 19: tabletdb.control.v1.ReportDeadRequest.incarnation:type_name -> tabletdb.meta.v1.Incarnation
-	5,  // 20: tabletdb.control.v1.TabletServer.Load:input_type -> tabletdb.control.v1.LoadRequest
-	7,  // 21: tabletdb.control.v1.TabletServer.Unload:input_type -> tabletdb.control.v1.UnloadRequest
-	9,  // 22: tabletdb.control.v1.TabletServer.Status:input_type -> tabletdb.control.v1.StatusRequest
-	13, // 23: tabletdb.control.v1.TabletServer.Flush:input_type -> tabletdb.control.v1.FlushRequest
-	15, // 24: tabletdb.control.v1.TabletServer.Compact:input_type -> tabletdb.control.v1.CompactRequest
-	17, // 25: tabletdb.control.v1.TabletServer.RefreshSchemas:input_type -> tabletdb.control.v1.RefreshSchemasRequest
-	19, // 26: tabletdb.control.v1.TabletServer.Describe:input_type -> tabletdb.control.v1.DescribeRequest
-	0,  // 27: tabletdb.control.v1.TabletServer.Split:input_type -> tabletdb.control.v1.SplitRequest
-	2,  // 28: tabletdb.control.v1.TabletServer.Merge:input_type -> tabletdb.control.v1.MergeRequest
-	34, // 29: tabletdb.control.v1.Master.CreateTable:input_type -> google.bigtable.admin.v2.CreateTableRequest
-	35, // 30: tabletdb.control.v1.Master.DeleteTable:input_type -> google.bigtable.admin.v2.DeleteTableRequest
-	36, // 31: tabletdb.control.v1.Master.ModifyColumnFamilies:input_type -> google.bigtable.admin.v2.ModifyColumnFamiliesRequest
-	37, // 32: tabletdb.control.v1.Master.GetTable:input_type -> google.bigtable.admin.v2.GetTableRequest
-	38, // 33: tabletdb.control.v1.Master.ListTables:input_type -> google.bigtable.admin.v2.ListTablesRequest
-	22, // 34: tabletdb.control.v1.Master.ClusterStatus:input_type -> tabletdb.control.v1.ClusterStatusRequest
-	26, // 35: tabletdb.control.v1.Master.ReportDead:input_type -> tabletdb.control.v1.ReportDeadRequest
-	28, // 36: tabletdb.control.v1.Master.SetSafeMode:input_type -> tabletdb.control.v1.SetSafeModeRequest
-	6,  // 37: tabletdb.control.v1.TabletServer.Load:output_type -> tabletdb.control.v1.LoadResponse
-	8,  // 38: tabletdb.control.v1.TabletServer.Unload:output_type -> tabletdb.control.v1.UnloadResponse
-	12, // 39: tabletdb.control.v1.TabletServer.Status:output_type -> tabletdb.control.v1.StatusResponse
-	14, // 40: tabletdb.control.v1.TabletServer.Flush:output_type -> tabletdb.control.v1.FlushResponse
-	16, // 41: tabletdb.control.v1.TabletServer.Compact:output_type -> tabletdb.control.v1.CompactResponse
-	18, // 42: tabletdb.control.v1.TabletServer.RefreshSchemas:output_type -> tabletdb.control.v1.RefreshSchemasResponse
-	20, // 43: tabletdb.control.v1.TabletServer.Describe:output_type -> tabletdb.control.v1.DescribeResponse
-	1,  // 44: tabletdb.control.v1.TabletServer.Split:output_type -> tabletdb.control.v1.SplitResponse
-	3,  // 45: tabletdb.control.v1.TabletServer.Merge:output_type -> tabletdb.control.v1.MergeResponse
-	39, // 46: tabletdb.control.v1.Master.CreateTable:output_type -> google.bigtable.admin.v2.Table
-	21, // 47: tabletdb.control.v1.Master.DeleteTable:output_type -> tabletdb.control.v1.DeleteTableResponse
-	39, // 48: tabletdb.control.v1.Master.ModifyColumnFamilies:output_type -> google.bigtable.admin.v2.Table
-	39, // 49: tabletdb.control.v1.Master.GetTable:output_type -> google.bigtable.admin.v2.Table
-	40, // 50: tabletdb.control.v1.Master.ListTables:output_type -> google.bigtable.admin.v2.ListTablesResponse
-	25, // 51: tabletdb.control.v1.Master.ClusterStatus:output_type -> tabletdb.control.v1.ClusterStatusResponse
-	27, // 52: tabletdb.control.v1.Master.ReportDead:output_type -> tabletdb.control.v1.ReportDeadResponse
-	29, // 53: tabletdb.control.v1.Master.SetSafeMode:output_type -> tabletdb.control.v1.SetSafeModeResponse
-	37, // [37:54] is the sub-list for method output_type
-	20, // [20:37] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	45, // 12: tabletdb.control.v1.DescribeResponse.record:type_name -> tabletdb.meta.v1.TabletRecord
+	46, // 13: tabletdb.control.v1.DescribeResponse.manifest:type_name -> tabletdb.meta.v1.Manifest
+	32, // 14: tabletdb.control.v1.ExplainResponse.decisions:type_name -> tabletdb.control.v1.Decision
+	44, // 15: tabletdb.control.v1.ServerStatus.server:type_name -> tabletdb.meta.v1.ServerRecord
+	11, // 16: tabletdb.control.v1.ServerStatus.load:type_name -> tabletdb.control.v1.ServerLoad
+	43, // 17: tabletdb.control.v1.RecoveryStatus.log:type_name -> tabletdb.meta.v1.Incarnation
+	36, // 18: tabletdb.control.v1.ClusterStatusResponse.servers:type_name -> tabletdb.control.v1.ServerStatus
+	37, // 19: tabletdb.control.v1.ClusterStatusResponse.recoveries:type_name -> tabletdb.control.v1.RecoveryStatus
+	43, // 20: tabletdb.control.v1.ReportDeadRequest.incarnation:type_name -> tabletdb.meta.v1.Incarnation
+	5,  // 21: tabletdb.control.v1.TabletServer.Load:input_type -> tabletdb.control.v1.LoadRequest
+	7,  // 22: tabletdb.control.v1.TabletServer.Unload:input_type -> tabletdb.control.v1.UnloadRequest
+	9,  // 23: tabletdb.control.v1.TabletServer.Status:input_type -> tabletdb.control.v1.StatusRequest
+	13, // 24: tabletdb.control.v1.TabletServer.Flush:input_type -> tabletdb.control.v1.FlushRequest
+	15, // 25: tabletdb.control.v1.TabletServer.Compact:input_type -> tabletdb.control.v1.CompactRequest
+	17, // 26: tabletdb.control.v1.TabletServer.RefreshSchemas:input_type -> tabletdb.control.v1.RefreshSchemasRequest
+	19, // 27: tabletdb.control.v1.TabletServer.Describe:input_type -> tabletdb.control.v1.DescribeRequest
+	0,  // 28: tabletdb.control.v1.TabletServer.Split:input_type -> tabletdb.control.v1.SplitRequest
+	2,  // 29: tabletdb.control.v1.TabletServer.Merge:input_type -> tabletdb.control.v1.MergeRequest
+	47, // 30: tabletdb.control.v1.Master.CreateTable:input_type -> google.bigtable.admin.v2.CreateTableRequest
+	48, // 31: tabletdb.control.v1.Master.DeleteTable:input_type -> google.bigtable.admin.v2.DeleteTableRequest
+	49, // 32: tabletdb.control.v1.Master.ModifyColumnFamilies:input_type -> google.bigtable.admin.v2.ModifyColumnFamiliesRequest
+	50, // 33: tabletdb.control.v1.Master.GetTable:input_type -> google.bigtable.admin.v2.GetTableRequest
+	51, // 34: tabletdb.control.v1.Master.ListTables:input_type -> google.bigtable.admin.v2.ListTablesRequest
+	35, // 35: tabletdb.control.v1.Master.ClusterStatus:input_type -> tabletdb.control.v1.ClusterStatusRequest
+	39, // 36: tabletdb.control.v1.Master.ReportDead:input_type -> tabletdb.control.v1.ReportDeadRequest
+	41, // 37: tabletdb.control.v1.Master.SetSafeMode:input_type -> tabletdb.control.v1.SetSafeModeRequest
+	21, // 38: tabletdb.control.v1.Master.SplitTablet:input_type -> tabletdb.control.v1.SplitTabletRequest
+	23, // 39: tabletdb.control.v1.Master.MergeTablets:input_type -> tabletdb.control.v1.MergeTabletsRequest
+	25, // 40: tabletdb.control.v1.Master.MoveTablet:input_type -> tabletdb.control.v1.MoveTabletRequest
+	27, // 41: tabletdb.control.v1.Master.DrainServer:input_type -> tabletdb.control.v1.DrainServerRequest
+	29, // 42: tabletdb.control.v1.Master.SetBalance:input_type -> tabletdb.control.v1.SetBalanceRequest
+	31, // 43: tabletdb.control.v1.Master.Explain:input_type -> tabletdb.control.v1.ExplainRequest
+	6,  // 44: tabletdb.control.v1.TabletServer.Load:output_type -> tabletdb.control.v1.LoadResponse
+	8,  // 45: tabletdb.control.v1.TabletServer.Unload:output_type -> tabletdb.control.v1.UnloadResponse
+	12, // 46: tabletdb.control.v1.TabletServer.Status:output_type -> tabletdb.control.v1.StatusResponse
+	14, // 47: tabletdb.control.v1.TabletServer.Flush:output_type -> tabletdb.control.v1.FlushResponse
+	16, // 48: tabletdb.control.v1.TabletServer.Compact:output_type -> tabletdb.control.v1.CompactResponse
+	18, // 49: tabletdb.control.v1.TabletServer.RefreshSchemas:output_type -> tabletdb.control.v1.RefreshSchemasResponse
+	20, // 50: tabletdb.control.v1.TabletServer.Describe:output_type -> tabletdb.control.v1.DescribeResponse
+	1,  // 51: tabletdb.control.v1.TabletServer.Split:output_type -> tabletdb.control.v1.SplitResponse
+	3,  // 52: tabletdb.control.v1.TabletServer.Merge:output_type -> tabletdb.control.v1.MergeResponse
+	52, // 53: tabletdb.control.v1.Master.CreateTable:output_type -> google.bigtable.admin.v2.Table
+	34, // 54: tabletdb.control.v1.Master.DeleteTable:output_type -> tabletdb.control.v1.DeleteTableResponse
+	52, // 55: tabletdb.control.v1.Master.ModifyColumnFamilies:output_type -> google.bigtable.admin.v2.Table
+	52, // 56: tabletdb.control.v1.Master.GetTable:output_type -> google.bigtable.admin.v2.Table
+	53, // 57: tabletdb.control.v1.Master.ListTables:output_type -> google.bigtable.admin.v2.ListTablesResponse
+	38, // 58: tabletdb.control.v1.Master.ClusterStatus:output_type -> tabletdb.control.v1.ClusterStatusResponse
+	40, // 59: tabletdb.control.v1.Master.ReportDead:output_type -> tabletdb.control.v1.ReportDeadResponse
+	42, // 60: tabletdb.control.v1.Master.SetSafeMode:output_type -> tabletdb.control.v1.SetSafeModeResponse
+	22, // 61: tabletdb.control.v1.Master.SplitTablet:output_type -> tabletdb.control.v1.SplitTabletResponse
+	24, // 62: tabletdb.control.v1.Master.MergeTablets:output_type -> tabletdb.control.v1.MergeTabletsResponse
+	26, // 63: tabletdb.control.v1.Master.MoveTablet:output_type -> tabletdb.control.v1.MoveTabletResponse
+	28, // 64: tabletdb.control.v1.Master.DrainServer:output_type -> tabletdb.control.v1.DrainServerResponse
+	30, // 65: tabletdb.control.v1.Master.SetBalance:output_type -> tabletdb.control.v1.SetBalanceResponse
+	33, // 66: tabletdb.control.v1.Master.Explain:output_type -> tabletdb.control.v1.ExplainResponse
+	44, // [44:67] is the sub-list for method output_type
+	21, // [21:44] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_controlpb_control_proto_init() }
@@ -2207,7 +3042,7 @@ func file_controlpb_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_controlpb_control_proto_rawDesc), len(file_controlpb_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

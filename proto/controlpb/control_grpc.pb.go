@@ -468,6 +468,12 @@ const (
 	Master_ClusterStatus_FullMethodName        = "/tabletdb.control.v1.Master/ClusterStatus"
 	Master_ReportDead_FullMethodName           = "/tabletdb.control.v1.Master/ReportDead"
 	Master_SetSafeMode_FullMethodName          = "/tabletdb.control.v1.Master/SetSafeMode"
+	Master_SplitTablet_FullMethodName          = "/tabletdb.control.v1.Master/SplitTablet"
+	Master_MergeTablets_FullMethodName         = "/tabletdb.control.v1.Master/MergeTablets"
+	Master_MoveTablet_FullMethodName           = "/tabletdb.control.v1.Master/MoveTablet"
+	Master_DrainServer_FullMethodName          = "/tabletdb.control.v1.Master/DrainServer"
+	Master_SetBalance_FullMethodName           = "/tabletdb.control.v1.Master/SetBalance"
+	Master_Explain_FullMethodName              = "/tabletdb.control.v1.Master/Explain"
 )
 
 // MasterClient is the client API for Master service.
@@ -493,6 +499,24 @@ type MasterClient interface {
 	ReportDead(ctx context.Context, in *ReportDeadRequest, opts ...grpc.CallOption) (*ReportDeadResponse, error)
 	// SetSafeMode enters or leaves safe mode by hand.
 	SetSafeMode(ctx context.Context, in *SetSafeModeRequest, opts ...grpc.CallOption) (*SetSafeModeResponse, error)
+	// SplitTablet splits a tablet that is served, and returns when its children
+	// are.
+	SplitTablet(ctx context.Context, in *SplitTabletRequest, opts ...grpc.CallOption) (*SplitTabletResponse, error)
+	// MergeTablets merges two neighbours; where they are served by two servers the
+	// right one is moved first.
+	MergeTablets(ctx context.Context, in *MergeTabletsRequest, opts ...grpc.CallOption) (*MergeTabletsResponse, error)
+	// MoveTablet moves a tablet to another server, and returns when it is served
+	// there.
+	MoveTablet(ctx context.Context, in *MoveTabletRequest, opts ...grpc.CallOption) (*MoveTabletResponse, error)
+	// DrainServer says whether a server is to have no tablets. It returns at once;
+	// ClusterStatus tells how many are left.
+	DrainServer(ctx context.Context, in *DrainServerRequest, opts ...grpc.CallOption) (*DrainServerResponse, error)
+	// SetBalance says whether the master moves, splits and merges tablets by its
+	// own decision. Drained servers are left in any case.
+	SetBalance(ctx context.Context, in *SetBalanceRequest, opts ...grpc.CallOption) (*SetBalanceResponse, error)
+	// Explain tells recent decisions about tablets that are served, and what is
+	// going on.
+	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 }
 
 type masterClient struct {
@@ -583,6 +607,66 @@ func (c *masterClient) SetSafeMode(ctx context.Context, in *SetSafeModeRequest, 
 	return out, nil
 }
 
+func (c *masterClient) SplitTablet(ctx context.Context, in *SplitTabletRequest, opts ...grpc.CallOption) (*SplitTabletResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SplitTabletResponse)
+	err := c.cc.Invoke(ctx, Master_SplitTablet_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *masterClient) MergeTablets(ctx context.Context, in *MergeTabletsRequest, opts ...grpc.CallOption) (*MergeTabletsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MergeTabletsResponse)
+	err := c.cc.Invoke(ctx, Master_MergeTablets_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *masterClient) MoveTablet(ctx context.Context, in *MoveTabletRequest, opts ...grpc.CallOption) (*MoveTabletResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MoveTabletResponse)
+	err := c.cc.Invoke(ctx, Master_MoveTablet_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *masterClient) DrainServer(ctx context.Context, in *DrainServerRequest, opts ...grpc.CallOption) (*DrainServerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DrainServerResponse)
+	err := c.cc.Invoke(ctx, Master_DrainServer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *masterClient) SetBalance(ctx context.Context, in *SetBalanceRequest, opts ...grpc.CallOption) (*SetBalanceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetBalanceResponse)
+	err := c.cc.Invoke(ctx, Master_SetBalance_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *masterClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainResponse)
+	err := c.cc.Invoke(ctx, Master_Explain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MasterServer is the server API for Master service.
 // All implementations must embed UnimplementedMasterServer
 // for forward compatibility.
@@ -606,6 +690,24 @@ type MasterServer interface {
 	ReportDead(context.Context, *ReportDeadRequest) (*ReportDeadResponse, error)
 	// SetSafeMode enters or leaves safe mode by hand.
 	SetSafeMode(context.Context, *SetSafeModeRequest) (*SetSafeModeResponse, error)
+	// SplitTablet splits a tablet that is served, and returns when its children
+	// are.
+	SplitTablet(context.Context, *SplitTabletRequest) (*SplitTabletResponse, error)
+	// MergeTablets merges two neighbours; where they are served by two servers the
+	// right one is moved first.
+	MergeTablets(context.Context, *MergeTabletsRequest) (*MergeTabletsResponse, error)
+	// MoveTablet moves a tablet to another server, and returns when it is served
+	// there.
+	MoveTablet(context.Context, *MoveTabletRequest) (*MoveTabletResponse, error)
+	// DrainServer says whether a server is to have no tablets. It returns at once;
+	// ClusterStatus tells how many are left.
+	DrainServer(context.Context, *DrainServerRequest) (*DrainServerResponse, error)
+	// SetBalance says whether the master moves, splits and merges tablets by its
+	// own decision. Drained servers are left in any case.
+	SetBalance(context.Context, *SetBalanceRequest) (*SetBalanceResponse, error)
+	// Explain tells recent decisions about tablets that are served, and what is
+	// going on.
+	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	mustEmbedUnimplementedMasterServer()
 }
 
@@ -639,6 +741,24 @@ func (UnimplementedMasterServer) ReportDead(context.Context, *ReportDeadRequest)
 }
 func (UnimplementedMasterServer) SetSafeMode(context.Context, *SetSafeModeRequest) (*SetSafeModeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetSafeMode not implemented")
+}
+func (UnimplementedMasterServer) SplitTablet(context.Context, *SplitTabletRequest) (*SplitTabletResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SplitTablet not implemented")
+}
+func (UnimplementedMasterServer) MergeTablets(context.Context, *MergeTabletsRequest) (*MergeTabletsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method MergeTablets not implemented")
+}
+func (UnimplementedMasterServer) MoveTablet(context.Context, *MoveTabletRequest) (*MoveTabletResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method MoveTablet not implemented")
+}
+func (UnimplementedMasterServer) DrainServer(context.Context, *DrainServerRequest) (*DrainServerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DrainServer not implemented")
+}
+func (UnimplementedMasterServer) SetBalance(context.Context, *SetBalanceRequest) (*SetBalanceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetBalance not implemented")
+}
+func (UnimplementedMasterServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
 }
 func (UnimplementedMasterServer) mustEmbedUnimplementedMasterServer() {}
 func (UnimplementedMasterServer) testEmbeddedByValue()                {}
@@ -805,6 +925,114 @@ func _Master_SetSafeMode_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Master_SplitTablet_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SplitTabletRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MasterServer).SplitTablet(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Master_SplitTablet_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MasterServer).SplitTablet(ctx, req.(*SplitTabletRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Master_MergeTablets_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MergeTabletsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MasterServer).MergeTablets(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Master_MergeTablets_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MasterServer).MergeTablets(ctx, req.(*MergeTabletsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Master_MoveTablet_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MoveTabletRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MasterServer).MoveTablet(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Master_MoveTablet_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MasterServer).MoveTablet(ctx, req.(*MoveTabletRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Master_DrainServer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DrainServerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MasterServer).DrainServer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Master_DrainServer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MasterServer).DrainServer(ctx, req.(*DrainServerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Master_SetBalance_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetBalanceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MasterServer).SetBalance(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Master_SetBalance_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MasterServer).SetBalance(ctx, req.(*SetBalanceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Master_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MasterServer).Explain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Master_Explain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MasterServer).Explain(ctx, req.(*ExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Master_ServiceDesc is the grpc.ServiceDesc for Master service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -843,6 +1071,30 @@ var Master_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SetSafeMode",
 			Handler:    _Master_SetSafeMode_Handler,
+		},
+		{
+			MethodName: "SplitTablet",
+			Handler:    _Master_SplitTablet_Handler,
+		},
+		{
+			MethodName: "MergeTablets",
+			Handler:    _Master_MergeTablets_Handler,
+		},
+		{
+			MethodName: "MoveTablet",
+			Handler:    _Master_MoveTablet_Handler,
+		},
+		{
+			MethodName: "DrainServer",
+			Handler:    _Master_DrainServer_Handler,
+		},
+		{
+			MethodName: "SetBalance",
+			Handler:    _Master_SetBalance_Handler,
+		},
+		{
+			MethodName: "Explain",
+			Handler:    _Master_Explain_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
