@@ -81,6 +81,7 @@ func (w *world) check() {
 // them. No request may fail.
 type load struct {
 	w       *world
+	pause   time.Duration
 	stop    atomic.Bool
 	done    sync.WaitGroup
 	begun   []atomic.Int64 // increments sent, by row
@@ -88,14 +89,24 @@ type load struct {
 	reads   atomic.Int64
 	mu      sync.Mutex
 	latency []time.Duration
+	slow    []span // requests that took more than a few uploads
 }
 
-const loadRows = 24
+// span is from when to when something lasted.
+type span struct{ began, ended time.Time }
+
+func (s span) overlaps(o span) bool { return s.began.Before(o.ended) && o.began.Before(s.ended) }
+
+const (
+	loadRows    = 24
+	slowRequest = 70 * time.Millisecond // an upload and another in its way
+)
 
 func loadRow(i int) []byte { return fmt.Appendf(nil, "%c%02d", 'a'+i%6, i) }
 
-func (w *world) load() *load {
-	l := &load{w: w, begun: make([]atomic.Int64, loadRows), acked: make([]atomic.Int64, loadRows)}
+// load starts the clients, each of which pauses between two requests.
+func (w *world) load(pause time.Duration) *load {
+	l := &load{w: w, pause: pause, begun: make([]atomic.Int64, loadRows), acked: make([]atomic.Int64, loadRows)}
 	for i := range loadRows {
 		l.done.Go(func() { l.write(i) })
 	}
@@ -117,6 +128,9 @@ func (l *load) timed(f func(ctx context.Context) error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.latency = append(l.latency, time.Since(began))
+	if s := (span{began, time.Now()}); s.ended.Sub(began) > slowRequest {
+		l.slow = append(l.slow, s)
+	}
 }
 
 func (l *load) write(i int) {
@@ -135,7 +149,7 @@ func (l *load) write(i int) {
 			return nil
 		})
 		l.acked[i].Store(n)
-		time.Sleep(time.Millisecond)
+		time.Sleep(l.pause)
 	}
 }
 
@@ -144,7 +158,7 @@ func (l *load) read(rng *rand.Rand) {
 		i := rng.IntN(loadRows)
 		l.timed(func(ctx context.Context) error { return l.readRow(ctx, i) })
 		l.reads.Add(1)
-		time.Sleep(time.Millisecond)
+		time.Sleep(l.pause)
 	}
 }
 
@@ -198,6 +212,23 @@ func (l *load) end() (n int, p99, most time.Duration) {
 	return n, l.latency[n*99/100], l.latency[n-1]
 }
 
+// pauses returns, for each of some changes, how long the slowest request took
+// that met it, in order.
+func (l *load) pauses(changes []span) []time.Duration {
+	var out []time.Duration
+	for _, c := range changes {
+		most := time.Duration(0)
+		for _, s := range l.slow {
+			if s.overlaps(c) {
+				most = max(most, s.ended.Sub(s.began))
+			}
+		}
+		out = append(out, most)
+	}
+	slices.Sort(out)
+	return out
+}
+
 // TestHundredsOfChanges splits, merges and moves tablets at random while clients
 // increment and read: no request fails, no increment is lost or doubled, no read
 // goes back, and none waits for long.
@@ -214,29 +245,34 @@ func TestHundredsOfChanges(t *testing.T) {
 			_, err := m.SetBalance(ctx, &controlpb.SetBalanceRequest{Off: true})
 			return err
 		}))
-		l := w.load()
+		l := w.load(time.Millisecond)
 		defer l.halt()
-		did := map[string]int{}
+		did := map[string][]span{}
 		for range 300 {
 			if l.stop.Load() {
 				break
 			}
+			began := time.Now()
 			what, err := w.change(op, rng)
 			if err != nil {
 				t.Fatalf("%s: %v", what, err)
 			}
-			did[what]++
-			time.Sleep(time.Duration(rng.IntN(50)) * time.Millisecond)
+			did[what] = append(did[what], span{began, time.Now()})
+			time.Sleep(time.Duration(rng.IntN(200)) * time.Millisecond)
 		}
 		n, p99, most := l.end()
 		w.store.SetRules()
 		w.check()
-		t.Logf("%v; %d requests, of which the slowest took %v, 99%% at most %v; %d tablets", did, n, most, p99, len(w.records()))
-		if did["split"] < 50 || did["merge"] < 30 || did["move"] < 50 {
-			t.Errorf("%v: little was tested", did)
-		}
-		if most > 500*time.Millisecond {
-			t.Errorf("a request took %v", most)
+		t.Logf("%d requests, of which the slowest took %v, 99%% at most %v; %d tablets", n, most, p99, len(w.records()))
+		for _, what := range []string{"split", "merge", "move"} {
+			p := l.pauses(did[what])
+			t.Logf("%d times %s: the slowest request that met it took, in half of them, at most %v, in 99%% %v", len(p), what, p[len(p)/2], p[len(p)*99/100])
+			if len(p) < 40 {
+				t.Errorf("%d times %s: little was tested", len(p), what)
+			}
+			if p[len(p)*99/100] > 500*time.Millisecond {
+				t.Errorf("%s: a pause of %v", what, p[len(p)*99/100])
+			}
 		}
 	})
 }
@@ -283,7 +319,7 @@ func TestDrain(t *testing.T) {
 				return err
 			})
 		}
-		l := w.load()
+		l := w.load(100 * time.Millisecond)
 		defer l.halt()
 		w.must(drain("tablet1", false))
 		w.until(20*time.Second, "tablet1 is empty", func() bool { return w.owned()["tablet1"] == 0 })
@@ -325,7 +361,7 @@ func TestLateServerIsFilled(t *testing.T) {
 				return err
 			}))
 		}
-		l := w.load()
+		l := w.load(2 * time.Second)
 		defer l.halt()
 		balancing(true)
 		_, err := w.c.StartTabletServer(w.ctx)
