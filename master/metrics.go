@@ -95,13 +95,13 @@ func (x *metrics) unregister() {
 	}
 }
 
-func (x *metrics) assigned(n int)            { x.assignments.Add(float64(n)) }
-func (x *metrics) bumped(n int)              { x.bumps.Add(float64(n)) }
-func (x *metrics) repaired(n int)            { x.repairs.Add(float64(n)) }
-func (x *metrics) cancelled()                { x.cancels.Inc() }
-func (x *metrics) collected()                { x.logs.Inc() }
-func (x *metrics) revoked()                  { x.revocations.Inc() }
-func (x *metrics) failed()                   { x.failures.Inc() }
+func (x *metrics) assigned(n int) { x.assignments.Add(float64(n)) }
+func (x *metrics) bumped(n int)   { x.bumps.Add(float64(n)) }
+func (x *metrics) repaired(n int) { x.repairs.Add(float64(n)) }
+func (x *metrics) cancelled()     { x.cancels.Inc() }
+func (x *metrics) collected()     { x.logs.Inc() }
+func (x *metrics) revoked()       { x.revocations.Inc() }
+func (x *metrics) failed()        { x.failures.Inc() }
 func (x *metrics) decided(k balance.Kind, err error) {
 	outcome := "done"
 	if err != nil {

@@ -25,8 +25,8 @@ type term struct {
 	// rebalance holds a token while decisions about served tablets are to be
 	// made soon.
 	rebalance chan struct{}
-	jobs    sync.WaitGroup // everything the term started
-	sealers chan struct{}  // permits
+	jobs      sync.WaitGroup // everything the term started
+	sealers   chan struct{}  // permits
 
 	mu struct { // taken after the mirror's lock, never before
 		sync.Mutex
@@ -44,8 +44,8 @@ type term struct {
 func newTerm(m *Master, s lockservice.Session) *term {
 	t := &term{
 		Master: m, opt: m.cfg.Options, session: s.ID(), mirror: newMirror(time.Now),
-		log:     m.cfg.Logger.With("session", s.ID().String()),
-		wake:    make(chan struct{}, 1), rebalance: make(chan struct{}, 1),
+		log:  m.cfg.Logger.With("session", s.ID().String()),
+		wake: make(chan struct{}, 1), rebalance: make(chan struct{}, 1),
 		sealers: make(chan struct{}, m.cfg.Options.Recoveries),
 	}
 	t.mu.running = map[string]int{}
