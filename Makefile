@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
 LDFLAGS = -X main.version=$(VERSION)
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: all build demo test race lint fuzz bench proto proto-check minio stack stack-stop e2e soak pauses conformance npm python compare clean
+.PHONY: all build demo test race lint fuzz bench proto proto-check minio stack stack-stop e2e soak pauses conformance npm python java compare clean
 
 all: build
 
@@ -64,6 +64,9 @@ npm: ## Google's client for Node.js against tabletd emulator (needs node and npm
 
 python: ## Google's client for Python against tabletd emulator (needs python3)
 	E2E_REQUIRE=1 $(GO) test -tags e2e -count=1 -timeout 10m -v ./integration/python
+
+java: ## Google's client for Java against tabletd emulator (needs a JDK and mvn)
+	E2E_REQUIRE=1 $(GO) test -tags e2e -count=1 -timeout 15m -v ./integration/java
 
 compare: build ## TabletDB against Google's emulator, in one run
 	bin/tabletbench compare
