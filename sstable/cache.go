@@ -59,6 +59,9 @@ func NewCache(size int64) *Cache {
 	return c
 }
 
+// NewFile returns a number for ReaderOptions.ID.
+func (c *Cache) NewFile() uint64 { return c.lastFile.Add(1) }
+
 // CacheStats are counters of a Cache since it was made, and its state.
 type CacheStats struct {
 	Hits, Misses int64 // of blocks asked for

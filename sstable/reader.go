@@ -19,6 +19,9 @@ import (
 type ReaderOptions struct {
 	// Cache for blocks, shared with other readers; nil: none.
 	Cache *Cache
+	// ID is the number of the file in the cache, from Cache.NewFile, so that
+	// one who opens it again finds its blocks; 0: a new one.
+	ID uint64
 	// File is the name the file must have been written under; zero: any.
 	File base.FileNumber
 }
@@ -39,11 +42,13 @@ const guessedTail = 64 << 10
 // with one or two. Bytes that make no valid tail are read once more, past all
 // caches, before the error wraps base.ErrCorrupt.
 func Open(ctx context.Context, src Source, meta Meta, o ReaderOptions) (*Reader, error) {
-	r := &Reader{src: src, cache: o.Cache}
+	r := &Reader{src: src, cache: o.Cache, id: o.ID}
 	if r.cache == nil {
 		r.cache = NewCache(0)
 	}
-	r.id = r.cache.lastFile.Add(1)
+	if r.id == 0 {
+		r.id = r.cache.NewFile()
+	}
 	for fresh := false; ; fresh = true {
 		b, err := readTail(ctx, src, fresh, meta)
 		if err == nil {

@@ -25,14 +25,14 @@ func openCache(t *testing.T, inner objstore.Store, dir string, pages int64) *pag
 }
 
 // TestReadsAgainstModelCached is TestReadsAgainstModel over a page cache that is
-// too small for the data.
+// too small for the data, with room for the metadata of few files.
 func TestReadsAgainstModelCached(t *testing.T) {
 	rng, dir := seedtest.New(t), t.TempDir()
 	inBubble(t, func(t *testing.T, f *tabletservertest.Fixture) {
 		c := openCache(t, f.Store, dir, 16)
 		defer c.Close()
 		f.Store = c
-		f.Options.CacheBytes = -1
+		f.Options.CacheBytes, f.Options.MetadataBytes = -1, 6<<10
 		readAgainstModel(t, f, rng)
 		if st := c.Stats(); st.Hits == 0 || st.Evicted == 0 || st.Bad > 0 || st.Disabled {
 			t.Errorf("%+v", st)
@@ -108,5 +108,108 @@ func TestWarmRestart(t *testing.T) {
 			t.Errorf("%d pages of %d are there after both files were replaced", st.Pages, before)
 		}
 		read()
+	})
+}
+
+// columnFilter passes one column.
+func columnFilter(family, qualifier string) *bigtablepb.RowFilter {
+	return &bigtablepb.RowFilter{Filter: &bigtablepb.RowFilter_Chain_{Chain: &bigtablepb.RowFilter_Chain{Filters: []*bigtablepb.RowFilter{
+		{Filter: &bigtablepb.RowFilter_FamilyNameRegexFilter{FamilyNameRegexFilter: family}},
+		{Filter: &bigtablepb.RowFilter_ColumnQualifierRegexFilter{ColumnQualifierRegexFilter: []byte(qualifier)}},
+	}}}}
+}
+
+// TestAbsentCostsNothing: reads of rows and of columns that no file has touch no
+// file but for its tail, which is read once.
+func TestAbsentCostsNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *tabletservertest.Fixture) {
+		ctx := t.Context()
+		f.Options.NoCompaction, f.Options.CacheBytes = true, -1
+		s := f.Open(ctx)
+		tb := f.Serve(ctx, f.Tablets(ctx, f.CreateTable(ctx))[0], s)
+		const files, rows = 4, 500
+		for k := range files {
+			for i := range rows {
+				f.Must(s.Set(ctx, tb, fmt.Sprintf("row%04d", 2*i), "cf", fmt.Sprintf("q%d", k), 1000, "v"))
+			}
+			f.Must(s.Flush(ctx, tb))
+		}
+		gets := func(reads int, want int, r func(i int) *bigtablepb.ReadRowsRequest) int {
+			t.Helper()
+			s.Store.Reset()
+			for i := range reads {
+				got, err := s.Read(ctx, tb, r(i))
+				f.Must(err)
+				if len(got) != want {
+					t.Fatalf("%v: %q", r(i), got)
+				}
+			}
+			return s.Store.Count(tabletservertest.Get, "sst/")
+		}
+		absent := func(i int) *bigtablepb.ReadRowsRequest { return point(fmt.Sprintf("row%04d", 2*i%(2*rows)+1)) }
+		column := func(q string) func(i int) *bigtablepb.ReadRowsRequest {
+			return func(i int) *bigtablepb.ReadRowsRequest {
+				r := point(fmt.Sprintf("row%04d", 2*i%(2*rows)))
+				r.Filter = columnFilter("cf", q)
+				return r
+			}
+		}
+		if n := gets(1, 0, absent); n > files {
+			t.Errorf("%d GETs for the first read", n)
+		}
+		if n := gets(rows, 0, absent); n > rows*files/200 { // false positives
+			t.Errorf("%d GETs for %d reads of absent rows", n, rows)
+		}
+		if n := gets(rows, 0, column("other")); n > rows*files/200 {
+			t.Errorf("%d GETs for %d reads of an absent column", n, rows)
+		}
+		if n := gets(rows, 1, column("q2")); n < rows || n > rows+rows*files/200 {
+			t.Errorf("%d GETs for %d reads of a column that one of %d files has", n, rows, files)
+		}
+		f.Must(s.Mutate(ctx, tb, "row0000", &bigtablepb.Mutation{Mutation: &bigtablepb.Mutation_DeleteFromRow_{DeleteFromRow: &bigtablepb.Mutation_DeleteFromRow{}}}))
+		f.Must(s.Mutate(ctx, tb, "row0002", &bigtablepb.Mutation{Mutation: &bigtablepb.Mutation_DeleteFromFamily_{DeleteFromFamily: &bigtablepb.Mutation_DeleteFromFamily{FamilyName: "cf"}}}))
+		f.Must(s.Flush(ctx, tb))
+		gets(2, 0, column("q2")) // deletions are found, whatever column is asked for
+	})
+}
+
+// TestMetadataBudget: the filters and indexes of many files take no more memory
+// than they may; each that is needed again costs one GET.
+func TestMetadataBudget(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *tabletservertest.Fixture) {
+		ctx := t.Context()
+		const files, rows, budget = 20, 300, 12 << 10
+		f.Options.NoCompaction, f.Options.MetadataBytes = true, budget
+		s := f.Open(ctx)
+		tb := f.Serve(ctx, f.Tablets(ctx, f.CreateTable(ctx))[0], s)
+		for k := range files {
+			for i := range rows {
+				f.Must(s.Set(ctx, tb, fmt.Sprintf("%02d-%04d", k, i), "cf", "q", 1000, "v"))
+			}
+			f.Must(s.Flush(ctx, tb))
+		}
+		for round := range 3 {
+			for i := range 200 {
+				got, err := s.Read(ctx, tb, point(fmt.Sprintf("%02d-%04d", i%files, i)))
+				f.Must(err)
+				if len(got) != 1 {
+					t.Fatalf("round %d, row %d: %q", round, i, got)
+				}
+				if open, bytes, closed := s.Files().MetadataStats(); bytes > budget || open == 0 || i > files && closed == 0 {
+					t.Fatalf("%d files open, %d bytes of metadata, %d closed", open, bytes, closed)
+				}
+			}
+		}
+		f.Must(s.Compact(ctx, tb))
+		if _, err := s.Read(ctx, tb, point("00-0000")); err != nil {
+			t.Fatal(err)
+		}
+		if open, _, _ := s.Files().MetadataStats(); open != 1 {
+			t.Errorf("%d files open after all were merged", open)
+		}
+		f.Must(s.Unload(ctx, tb))
+		if open, bytes, _ := s.Files().MetadataStats(); open != 0 || bytes != 0 {
+			t.Errorf("%d files of %d bytes open without a tablet", open, bytes)
+		}
 	})
 }

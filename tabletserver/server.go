@@ -53,6 +53,9 @@ type Options struct {
 	MemtableBytes int64
 	// CacheBytes is the memory for unpacked blocks; 256 MiB. Negative: none.
 	CacheBytes int64
+	// MetadataBytes is the memory for filters and indexes of files, which
+	// blocks do not push out; 256 MiB.
+	MetadataBytes int64
 	// Tablet are the knobs of each tablet.
 	Tablet tablet.Options
 	// Linger and MaxInFlight are the log's; see commitlog.Config.
@@ -88,6 +91,7 @@ func (o *Options) EnsureDefaults() {
 	}
 	def64(&o.MemtableBytes, 512<<20)
 	def64(&o.CacheBytes, 256<<20)
+	def64(&o.MetadataBytes, 256<<20)
 	def64(&o.MaxLogBytes, 256<<20)
 	def64(&o.MaxLogObjects, 8192)
 	def64(&o.MinTruncate, 32)
@@ -182,7 +186,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}
 	s.env = &tablet.Env{
 		Store: s.cfg.Store, Meta: s.meta, Commits: meta.NewGroup(s.life, s.meta), Log: s.wal, Session: s.session,
-		Files: tablet.NewFiles(s.cfg.Store, s.cache, self), Logs: tablet.NewLogs(s.cfg.Store, s.meta),
+		Files: tablet.NewFiles(s.cfg.Store, s.cache, o.MetadataBytes, self), Logs: tablet.NewLogs(s.cfg.Store, s.meta),
 		Budget: tablet.NewBudget(o.MemtableBytes), Rows: tablet.NewRowLocks(), Logger: s.log, Options: o.Tablet,
 		WantFlush: s.flushes.add, WantCompact: s.wantCompact,
 	}

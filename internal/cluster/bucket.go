@@ -17,6 +17,7 @@ import (
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/objstore"
 	"github.com/tabletdb/tabletdb/objstore/cluster"
+	"github.com/tabletdb/tabletdb/objstore/hedge"
 	"github.com/tabletdb/tabletdb/objstore/limit"
 	"github.com/tabletdb/tabletdb/objstore/measure"
 	"github.com/tabletdb/tabletdb/objstore/openstore"
@@ -27,7 +28,7 @@ import (
 
 // Bucket is the object store as the roles use it.
 type Bucket struct {
-	// Data retries and bounds what is asked at once.
+	// Data retries, sends late reads again, and bounds what is asked at once.
 	Data objstore.Store
 	// Log is for commit logs, which retry by themselves.
 	Log objstore.Store
@@ -46,8 +47,15 @@ func NewBucket(raw objstore.Store, url string, reg prometheus.Registerer) (*Buck
 			return nil, err
 		}
 	}
+	hedged := hedge.New(limit.New(store, limit.Options{Foreground: limit.Limits{Calls: 256}, Background: limit.Limits{Calls: 32}}), hedge.Options{})
+	if reg != nil {
+		var already prometheus.AlreadyRegisteredError
+		if err := reg.Register(hedged); err != nil && !errors.As(err, &already) {
+			return nil, err
+		}
+	}
 	return &Bucket{
-		Data: retry.New(limit.New(store, limit.Options{Foreground: limit.Limits{Calls: 256}, Background: limit.Limits{Calls: 32}}), retry.Options{}),
+		Data: retry.New(hedged, retry.Options{}),
 		Log:  store, URL: url, close: func() error { return nil },
 	}, nil
 }

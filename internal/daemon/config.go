@@ -47,6 +47,7 @@ type Config struct {
 	SessionTTL    time.Duration `koanf:"session-ttl" yaml:"session-ttl"`
 	MemtableMB    int64         `koanf:"memtable-mb" yaml:"memtable-mb"`
 	CacheMB       int64         `koanf:"cache-mb" yaml:"cache-mb"`
+	MetadataMB    int64         `koanf:"metadata-mb" yaml:"metadata-mb"`
 	CacheDir      string        `koanf:"cache-dir" yaml:"cache-dir"`
 	CacheGB       float64       `koanf:"cache-gb" yaml:"cache-gb"`
 	FlushMB       int64         `koanf:"flush-mb" yaml:"flush-mb"`
@@ -104,6 +105,7 @@ func flags(f *pflag.FlagSet, role string) {
 		f.String("zone", "", "zone of this server, for placement")
 		f.Int64("memtable-mb", 512, "memory for all memtables of a server")
 		f.Int64("cache-mb", 256, "memory for the block cache of a server")
+		f.Int64("metadata-mb", 256, "memory for filters and indexes of a server (0: 256)")
 		f.String("cache-dir", "", map[bool]string{
 			true:  "directory on a local disk where what is read of an s3: bucket is kept; none: nowhere (default: DATA/cache for an s3: bucket)",
 			false: "directory on a local disk where what is read of the bucket is kept, across restarts (empty: nowhere)",
@@ -175,7 +177,7 @@ func (c *Config) validate() error {
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		return fmt.Errorf("%w: --log-format %q; want text or json", base.ErrInvalid, c.LogFormat)
 	}
-	for name, v := range map[string]int64{"memtable-mb": c.MemtableMB, "flush-mb": c.FlushMB, "file-mb": c.FileMB, "cache-mb": c.CacheMB} {
+	for name, v := range map[string]int64{"memtable-mb": c.MemtableMB, "flush-mb": c.FlushMB, "file-mb": c.FileMB, "cache-mb": c.CacheMB, "metadata-mb": c.MetadataMB} {
 		if v < 0 {
 			return fmt.Errorf("%w: --%s %d; it must not be negative", base.ErrInvalid, name, v)
 		}
@@ -232,7 +234,7 @@ func (c *Config) devCache() string {
 // tabletOptions are the knobs of a tablet server.
 func (c *Config) tabletOptions() tabletserver.Options {
 	o := tabletserver.Options{
-		SessionTTL: c.SessionTTL, MemtableBytes: c.MemtableMB << 20, CacheBytes: c.CacheMB << 20,
+		SessionTTL: c.SessionTTL, MemtableBytes: c.MemtableMB << 20, CacheBytes: c.CacheMB << 20, MetadataBytes: c.MetadataMB << 20,
 		Linger: c.Linger, MaxInFlight: c.UploadsAtOnce,
 		Tablet: tablet.Options{MemtableBytes: c.FlushMB << 20, FileBytes: c.FileMB << 20},
 	}

@@ -38,7 +38,8 @@ func WithClass(ctx context.Context, c Class) context.Context {
 	return context.WithValue(ctx, classKey{}, c)
 }
 
-func classOf(ctx context.Context) Class {
+// ClassOf returns the class of calls with ctx.
+func ClassOf(ctx context.Context) Class {
 	if c, ok := ctx.Value(classKey{}).(Class); ok && c > Foreground && c < classes {
 		return c
 	}
@@ -94,7 +95,7 @@ func newClass(l Limits, calls int) class {
 
 // begin waits for a free slot. end gives it back and charges the bytes moved.
 func (s *Store) begin(ctx context.Context) (end func(bytes int), err error) {
-	c := &s.classes[classOf(ctx)]
+	c := &s.classes[ClassOf(ctx)]
 	if err := c.calls.Acquire(ctx, 1); err != nil {
 		return nil, fmt.Errorf("wait for a slot of the object store: %w", err)
 	}
@@ -253,7 +254,7 @@ func (s *Store) Download(ctx context.Context, key string, off, n int64) (io.Read
 		end(0)
 		return nil, err
 	}
-	return &stream{ReadCloser: body, class: &s.classes[classOf(ctx)], end: end}, nil
+	return &stream{ReadCloser: body, class: &s.classes[ClassOf(ctx)], end: end}, nil
 }
 
 // stream charges what is read from it, and gives its slot back once.

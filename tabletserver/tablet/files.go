@@ -1,12 +1,9 @@
 package tablet
 
 import (
-	"context"
-	"fmt"
 	"math"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/objstore"
@@ -28,12 +25,15 @@ type Files struct {
 		next     uint64
 		inFlight map[uint64]struct{} // drawn, and not decided (R4)
 		open     map[base.FileNumber]*handle
+		metadata metadata
 	}
 }
 
-// NewFiles returns the files of an incarnation, which has none yet.
-func NewFiles(store objstore.Store, cache *sstable.Cache, creator base.Incarnation) *Files {
+// NewFiles returns the files of an incarnation, which has none yet. Open files
+// keep up to about metadata bytes of filters and indexes in memory.
+func NewFiles(store objstore.Store, cache *sstable.Cache, metadata int64, creator base.Incarnation) *Files {
 	f := &Files{store: store, cache: cache, creator: creator}
+	f.mu.metadata.budget = metadata
 	f.mu.inFlight = map[uint64]struct{}{}
 	f.mu.open = map[base.FileNumber]*handle{}
 	return f
@@ -79,97 +79,6 @@ func (f *Files) Pinned() []base.FileNumber {
 		numbers = append(numbers, n)
 	}
 	return numbers
-}
-
-// handle is one SSTable. It is opened when it is first read, so that loading a
-// tablet does not wait for its files.
-type handle struct {
-	files  *Files
-	number base.FileNumber
-	meta   sstable.Meta
-	refs   int // guarded by Files.mu
-	// gone: this server has merged it into others; guarded by Files.mu.
-	gone bool
-
-	reader  atomic.Pointer[sstable.Reader]
-	opening chan struct{} // holds a token while somebody opens it
-}
-
-// acquire returns the handle of a file and takes a reference to it.
-func (f *Files) acquire(ref manifest.File) *handle {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	h := f.mu.open[ref.Number]
-	if h == nil {
-		h = &handle{
-			files: f, number: ref.Number, meta: sstable.Meta{Size: ref.Size, TailOffset: ref.TailOffset},
-			opening: make(chan struct{}, 1),
-		}
-		f.mu.open[ref.Number] = h
-	}
-	h.refs++
-	return h
-}
-
-// release gives a reference back. With the last one the file is closed.
-func (h *handle) release() {
-	f := h.files
-	f.mu.Lock()
-	h.refs--
-	last := h.refs == 0
-	if last {
-		delete(f.mu.open, h.number)
-	}
-	forget := last && h.gone
-	f.mu.Unlock()
-	if r := h.reader.Load(); last && r != nil {
-		r.Close()
-	}
-	if s, ok := f.store.(forgetful); ok && forget {
-		s.Forget(base.SSTableObject(h.number))
-	}
-}
-
-// forgetful is the optional ability of an objstore.Store that caches: to drop
-// what it has of objects.
-type forgetful interface{ Forget(keys ...string) }
-
-// obsolete says that the files were merged into others: when the last tablet
-// here has let go of one, nothing of it need be cached any more. (One that is
-// merely released may come back, after a restart or a move.)
-func (f *Files) obsolete(runs []manifest.Run) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, r := range runs {
-		for _, x := range r {
-			if h := f.mu.open[x.Number]; h != nil {
-				h.gone = true
-			}
-		}
-	}
-}
-
-// open returns the reader of the file.
-func (h *handle) open(ctx context.Context) (*sstable.Reader, error) {
-	if r := h.reader.Load(); r != nil {
-		return r, nil
-	}
-	select { // a mutex would hold readers beyond their deadline
-	case h.opening <- struct{}{}:
-		defer func() { <-h.opening }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("open SSTable %v: %w", h.number, ctx.Err())
-	}
-	if r := h.reader.Load(); r != nil {
-		return r, nil
-	}
-	r, err := sstable.Open(ctx, sstable.NewObjectSource(h.files.store, base.SSTableObject(h.number)), h.meta,
-		sstable.ReaderOptions{Cache: h.files.cache, File: h.number})
-	if err != nil {
-		return nil, fmt.Errorf("open SSTable %v: %w", h.number, err)
-	}
-	h.reader.Store(r)
-	return r, nil
 }
 
 // file is a reference to an open SSTable with its bounds as cell keys.

@@ -23,7 +23,19 @@ type sources struct {
 	runs   []runIter
 	inputs []base.Iterator
 	prefix []byte
+	// columns are all that the filter can ask for, if they are few; nil: more.
+	columns  []columnID
+	prefixes [][]byte // of the columns in a row
 }
+
+// columnID is one column of every row.
+type columnID struct {
+	family    base.FamilyID
+	qualifier []byte
+}
+
+// manyColumns is up to how many columns files are asked whether they have one.
+const manyColumns = 8
 
 // pool keeps sources: a point read would else spend much of its time on
 // allocating them.
@@ -81,7 +93,27 @@ func newSources(ctx context.Context, t *Tablet, v *view, snapshot base.Seq, rang
 		s.inputs = append(s.inputs, &s.mems[0])
 	}
 	s.iter = merging.New(s.inputs...)
+	s.columns = s.columns[:0]
+	if points && r.Filter != nil {
+		s.columns = appendColumns(s.columns, r.Filter, sch)
+	}
 	return s
+}
+
+// appendColumns appends the columns that p can ask for, or nothing where they
+// are many.
+func appendColumns(dst []columnID, p *rowfilter.Program, sch *schema.Schema) []columnID {
+	for i := range sch.Families {
+		f := &sch.Families[i]
+		for _, g := range p.Columns(f.Name).Ranges() {
+			// The empty qualifier is the range up to its successor.
+			if empty := len(g.Start) == 0 && len(g.End) == 1 && g.End[0] == 0; !empty && !g.IsPoint() || len(dst) == manyColumns {
+				return dst[:0]
+			}
+			dst = append(dst, columnID{f.ID, g.Start})
+		}
+	}
+	return dst
 }
 
 // countsVersions reports whether the rule of some family that p can pass depends
@@ -112,6 +144,8 @@ func (s *sources) close() {
 		s.runs[i].reset()
 	}
 	clear(s.inputs)
+	clear(s.columns)
+	clear(s.prefixes)
 	pool.Put(s)
 }
 
@@ -122,8 +156,14 @@ func (s *sources) aim(g rowset.Range) {
 	if g.IsPoint() {
 		s.prefix = base.AppendRowPrefix(s.prefix, g.Start)
 	}
+	s.prefixes = s.prefixes[:0]
+	if g.IsPoint() {
+		for _, c := range s.columns {
+			s.prefixes = append(s.prefixes, base.AppendColumnPrefix(nil, g.Start, c.family, c.qualifier))
+		}
+	}
 	for i := range s.runs {
-		s.runs[i].point = s.prefix
+		s.runs[i].point, s.runs[i].columns = s.prefix, s.prefixes
 	}
 }
 
@@ -139,6 +179,9 @@ type runIter struct {
 	valid  bool
 	err    error
 	point  []byte // row prefix, if a single row is read
+	// columns are the prefixes of all columns of that row that matter; none:
+	// all do.
+	columns [][]byte
 
 	drops    []*drop
 	snapshot base.Seq // of the drops, those up to it count
@@ -147,13 +190,13 @@ type runIter struct {
 
 func (r *runIter) init(ctx context.Context, files []*file, o sstable.IterOptions, p *rowfilter.Program) {
 	r.ctx, r.opts, r.files, r.filter = ctx, o, files, p
-	r.at, r.valid, r.err, r.point = -1, false, nil, nil
+	r.at, r.valid, r.err, r.point, r.columns = -1, false, nil, nil, nil
 	r.drops, r.spans = nil, nil
 }
 
 // reset lets go of everything but the buffers of the iterator.
 func (r *runIter) reset() {
-	r.ctx, r.files, r.filter, r.opts, r.point = nil, nil, nil, sstable.IterOptions{}, nil
+	r.ctx, r.files, r.filter, r.opts, r.point, r.columns = nil, nil, nil, sstable.IterOptions{}, nil, nil
 	r.drops, r.spans = nil, nil
 }
 
@@ -188,7 +231,7 @@ func (r *runIter) enter(i int) bool {
 		r.err = err
 		return false
 	}
-	if len(r.point) > 0 && !rd.MayContainRow(r.point) {
+	if len(r.point) > 0 && !r.mayContain(rd) {
 		return false
 	}
 	if r.open && r.at == i {
@@ -209,6 +252,20 @@ func (r *runIter) jump(ok, back bool) bool {
 		return ok
 	}
 	return jump(&r.it, r.spans, ok, back)
+}
+
+// mayContain reports whether the file may hold something of the row that is
+// read, and of the columns that matter.
+func (r *runIter) mayContain(rd *sstable.Reader) bool {
+	if !rd.MayContainRow(r.point) {
+		return false
+	}
+	for _, c := range r.columns {
+		if rd.MayContainColumn(c) {
+			return true
+		}
+	}
+	return len(r.columns) == 0
 }
 
 func (r *runIter) leave() {
