@@ -164,11 +164,11 @@ func grouped(root *cobra.Command, id string, commands ...*cobra.Command) {
 }
 
 func (r *run) addCluster(root *cobra.Command) {
-	grouped(root, groupCluster, r.statusCommand(), r.serversCommand(), r.safeModeCommand(), r.checkCommand(), r.raftCommand(), r.versionCommand())
+	grouped(root, groupCluster, r.statusCommand(), r.serversCommand(), r.serverCommand(), r.balanceCommand(), r.recoveryCommand(), r.safeModeCommand(), r.checkCommand(), r.raftCommand(), r.versionCommand())
 }
 
 func (r *run) addData(root *cobra.Command) {
-	grouped(root, groupData, r.tableCommand(), r.tabletsCommand(), r.getCommand(), r.scanCommand(), r.countCommand(), r.putCommand(),
+	grouped(root, groupData, r.tableCommand(), r.tabletsCommand(), r.tabletCommand(), r.hotCommand(), r.getCommand(), r.scanCommand(), r.countCommand(), r.putCommand(),
 		r.deleteCommand(), r.importCommand(), r.exportCommand(), r.flushCommand(), r.compactCommand())
 }
 

@@ -29,6 +29,7 @@ type serverStatus struct {
 	Assigned      int         `json:"assigned"` // tablets that name it as owner
 	Serving       int         `json:"serving"`  // of them, those it serves
 	Reachable     *bool       `json:"reachable,omitempty"`
+	Drained       bool        `json:"drained,omitempty"`
 	Error         string      `json:"error,omitempty"`
 	Load          *serverLoad `json:"load,omitempty"`
 }
@@ -119,6 +120,13 @@ func (e *env) servers(ctx context.Context) ([]serverStatus, error) {
 		return nil, err
 	}
 	list := fromRecords(servers, tablets)
+	marks, err := e.meta.Marks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		_, list[i].Drained = marks[meta.DrainMark(list[i].Name)]
+	}
 	e.askServers(ctx, list)
 	return list, nil
 }
@@ -192,6 +200,8 @@ func (s *serverStatus) state() string {
 		return "not reached yet"
 	case !*s.Reachable:
 		return "unreachable"
+	case s.Drained:
+		return "drained"
 	case s.Load != nil && s.Load.LogStalled > 0:
 		return "log stalled for " + s.Load.LogStalled.String()
 	case s.Load != nil && s.Load.SessionState != "" && s.Load.SessionState != "safe":

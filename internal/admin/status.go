@@ -202,7 +202,7 @@ func (s *clusterStatus) merge(r *controlpb.ClusterStatusResponse) {
 		id := meta.Incarnation(p.GetServer().GetIncarnation()).String()
 		i := slices.IndexFunc(s.Servers, func(x serverStatus) bool { return x.Incarnation == id })
 		if i >= 0 {
-			s.Servers[i].Reachable = &p.Reachable
+			s.Servers[i].Reachable, s.Servers[i].Drained = &p.Reachable, p.Drained
 			s.Servers[i].take(p.GetLoad())
 		}
 	}

@@ -37,6 +37,7 @@ type tabletInfo struct {
 	NextSeq         uint64          `json:"next_seq,omitempty"`
 	Logs            []logEntryInfo  `json:"logs"`
 	Parents         []uint64        `json:"parents,omitempty"`
+	Why             string          `json:"why,omitempty"` // the last decision about it
 	Revision        uint64          `json:"revision"`
 }
 
@@ -52,7 +53,7 @@ func newTabletInfo(t meta.Tablet, table string) tabletInfo {
 	i := tabletInfo{
 		ID: uint64(t.ID), Table: uint64(t.Table), TableName: table, Start: t.Start, End: t.End, State: t.State.String(),
 		Since: output.Duration(time.Since(t.Since)), Owner: incarnationOrNone(t.Owner), Address: t.OwnerAddress, Epoch: uint64(t.Epoch),
-		ManifestVersion: t.ManifestVersion, Flushed: uint64(t.Flushed), NextSeq: uint64(t.NextSeq), Logs: []logEntryInfo{}, Revision: uint64(t.Revision),
+		ManifestVersion: t.ManifestVersion, Flushed: uint64(t.Flushed), NextSeq: uint64(t.NextSeq), Logs: []logEntryInfo{}, Why: t.Why, Revision: uint64(t.Revision),
 	}
 	if !t.Manifest.IsZero() {
 		i.Manifest = t.Manifest.String()
@@ -238,6 +239,9 @@ func (d *tabletDescription) human(p *output.Page) {
 	p.Line("flushed   up to sequence %d", t.Flushed)
 	if len(t.Parents) > 0 {
 		p.Line("parents   %v", t.Parents)
+	}
+	if t.Why != "" {
+		p.Line("why       %s", t.Why)
 	}
 	p.Line("")
 	p.Header("LOG", "TABLET", "EPOCH", "FROM", "TO")

@@ -1,0 +1,210 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tabletdb/tabletdb/internal/admin/inspect"
+	"github.com/tabletdb/tabletdb/internal/admin/output"
+	"github.com/tabletdb/tabletdb/lockservice"
+	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/proto/controlpb"
+)
+
+func (r *run) balanceCommand() *cobra.Command {
+	c := group("balance", "Let the master move, split and merge tablets, or not",
+		r.setBalanceCommand("on", "Let the master decide", false), r.setBalanceCommand("off", "Leave tablets as they are, but for drained servers", true), r.balanceExplainCommand())
+	c.Long = `The master moves tablets from busy servers to idle ones, splits tablets that are
+large or busy, and merges small idle ones. That can be turned off; it stays off
+until it is turned on, whoever is the master. What is asked for by hand is done in
+any case.`
+	return c
+}
+
+func (r *run) setBalanceCommand(use, short string, off bool) *cobra.Command {
+	return r.command(use, short, cobra.NoArgs, func(ctx context.Context, e *env, _ []string) error {
+		err := e.askMaster(ctx, func(ctx context.Context, m controlpb.MasterClient) error {
+			_, err := m.SetBalance(ctx, &controlpb.SetBalanceRequest{Off: off})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return e.done("balancing is %s", use)
+	})
+}
+
+func (r *run) balanceExplainCommand() *cobra.Command {
+	var limit uint32
+	c := r.command("explain", "Show what the master decided lately, and why", cobra.NoArgs, func(ctx context.Context, e *env, _ []string) error {
+		type answer struct {
+			On        bool           `json:"on"`
+			Idle      string         `json:"idle_because,omitempty"`
+			Drained   []string       `json:"drained"`
+			UnderWay  uint32         `json:"under_way"`
+			Decisions []decisionInfo `json:"decisions"`
+		}
+		var a answer
+		err := e.askMaster(ctx, func(ctx context.Context, m controlpb.MasterClient) error {
+			resp, err := m.Explain(ctx, &controlpb.ExplainRequest{Limit: limit})
+			a = answer{!resp.GetBalanceOff(), resp.GetIdleBecause(), append([]string{}, resp.GetDrained()...), resp.GetUnderWay(), decisions(resp.GetDecisions())}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return e.out.Print(a, func(p *output.Page) {
+			p.Line("balancing  %s", map[bool]string{true: "on", false: "off"}[a.On])
+			if a.Idle != "" {
+				p.Line("waiting    %s", a.Idle)
+			}
+			if len(a.Drained) > 0 {
+				p.Line("drained    %s", strings.Join(a.Drained, ", "))
+			}
+			p.Line("")
+			humanDecisions(p, a.Decisions)
+		})
+	})
+	c.Flags().Uint32Var(&limit, "limit", 50, "show that many (0: all that are remembered)")
+	return c
+}
+
+// hotTablet is what a tablet does.
+type hotTablet struct {
+	Tablet   uint64       `json:"tablet"`
+	Table    string       `json:"table"`
+	Start    output.Bytes `json:"start"`
+	End      output.Bytes `json:"end"`
+	Server   string       `json:"server"`
+	Reads    float64      `json:"reads"`
+	Writes   float64      `json:"writes"`
+	Bytes    output.Size  `json:"bytes"`
+	Memtable output.Size  `json:"memtable_bytes"`
+}
+
+func (r *run) hotCommand() *cobra.Command {
+	var limit int
+	c := r.command("hot", "Show the busiest tablets", cobra.NoArgs, func(ctx context.Context, e *env, _ []string) error {
+		if limit < 0 {
+			return usagef("--limit %d: must not be negative", limit)
+		}
+		list, err := e.hotTablets(ctx)
+		if err != nil {
+			return err
+		}
+		if limit > 0 {
+			list = list[:min(len(list), limit)]
+		}
+		return e.out.Print(list, func(p *output.Page) {
+			if len(list) == 0 {
+				p.Line("no tablet is served")
+				return
+			}
+			p.Header("TABLET", "TABLE", "ROWS", "SERVER", "READS/S", "WRITES/S", "BYTES", "MEMTABLE")
+			for _, t := range list {
+				p.Row(t.Tablet, e.short(t.Table), inspect.Rows(t.Start, t.End), t.Server, fmt.Sprintf("%.0f", t.Reads), fmt.Sprintf("%.0f", t.Writes), t.Bytes, t.Memtable)
+			}
+		})
+	})
+	c.Flags().IntVar(&limit, "limit", 20, "show that many (0: all)")
+	c.Long = `Ask each tablet server for the rates of its tablets, smoothed over half a minute, and
+show the busiest first. No master is needed.`
+	return c
+}
+
+// hotTablets asks all servers, and leaves out those that do not answer.
+func (e *env) hotTablets(ctx context.Context) ([]hotTablet, error) {
+	servers, err := e.meta.Servers(ctx, lockservice.ReadOptions{})
+	if err != nil {
+		return nil, err
+	}
+	tables, _, err := e.meta.ListTables(ctx, "", lockservice.ReadOptions{})
+	if err != nil {
+		return nil, err
+	}
+	names := map[uint64]string{}
+	for _, t := range tables {
+		names[uint64(t.ID)] = t.Name
+	}
+	lists := make([][]hotTablet, len(servers))
+	each(len(servers), func(i int) { lists[i] = e.loads(ctx, servers[i], names) })
+	list := append([]hotTablet{}, slices.Concat(lists...)...)
+	slices.SortStableFunc(list, func(a, b hotTablet) int {
+		switch x, y := a.Reads+a.Writes, b.Reads+b.Writes; {
+		case x > y:
+			return -1
+		case x < y:
+			return 1
+		}
+		return int(int64(a.Tablet) - int64(b.Tablet))
+	})
+	return list, nil
+}
+
+func (e *env) loads(ctx context.Context, s meta.Server, names map[uint64]string) (list []hotTablet) {
+	ctx, cancel := context.WithTimeout(ctx, peerPatience)
+	defer cancel()
+	err := e.askServer(s.Address, func(c controlpb.TabletServerClient) error {
+		r, err := c.Status(ctx, &controlpb.StatusRequest{})
+		for _, l := range r.GetTablets() {
+			list = append(list, hotTablet{
+				Tablet: l.Tablet, Table: names[l.Table], Start: l.Start, End: l.End, Server: s.Record.GetName(), Reads: l.Reads, Writes: l.Writes,
+				Bytes: output.Size(l.FileBytes + l.MemtableBytes), Memtable: output.Size(l.MemtableBytes),
+			})
+		}
+		return err
+	})
+	if err != nil {
+		fmt.Fprintf(e.run.app.Stderr, "tabletadm: %v\n", err)
+	}
+	return list
+}
+
+func (r *run) recoveryCommand() *cobra.Command {
+	return r.command("recovery", "Show fail-overs that are under way, and recent ones", cobra.NoArgs, func(ctx context.Context, e *env, _ []string) error {
+		type recovery struct {
+			Log     string          `json:"log"`
+			Phase   string          `json:"phase"`
+			Began   output.Time     `json:"began"`
+			Sealing output.Duration `json:"sealing_seconds"` // so far
+			Took    output.Duration `json:"took_seconds"`    // so far
+			Tablets uint32          `json:"tablets"`
+			Left    uint32          `json:"tablets_left"`
+		}
+		list := []recovery{}
+		err := e.askMaster(ctx, func(ctx context.Context, m controlpb.MasterClient) error {
+			s, err := m.ClusterStatus(ctx, &controlpb.ClusterStatusRequest{OmitTablets: true})
+			list = list[:0]
+			for _, x := range s.GetRecoveries() {
+				sealed, done := x.SealedUs, x.DoneUs
+				now := nowMicros()
+				if sealed == 0 {
+					sealed = now
+				}
+				if done == 0 {
+					done = now
+				}
+				list = append(list, recovery{meta.Incarnation(x.Log).String(), x.Phase, output.TimeMicros(x.StartedUs),
+					micros(sealed - x.StartedUs), micros(done - x.StartedUs), x.Tablets, x.TabletsLeft})
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return e.out.Print(list, func(p *output.Page) {
+			if len(list) == 0 {
+				p.Line("nothing was recovered in this master's term")
+				return
+			}
+			p.Header("LOG", "PHASE", "BEGAN", "SEALING", "TOOK", "TABLETS", "LEFT")
+			for _, x := range list {
+				p.Row(x.Log, x.Phase, x.Began, x.Sealing, x.Took, x.Tablets, x.Left)
+			}
+		})
+	})
+}
