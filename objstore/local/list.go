@@ -62,7 +62,13 @@ func (l *listing) walk(dir string) bool {
 		if err != nil {
 			return l.fail(dir, err)
 		}
-		if info.Mode().IsRegular() && !l.yield(objstore.Info{Key: key, Size: info.Size()}, nil) {
+		size, ok := info.Size(), info.Mode().IsRegular()
+		if info.Mode()&fs.ModeSymlink != 0 {
+			var r ref
+			r, ok = readRef(l.store.path(key))
+			size = r.len
+		}
+		if ok && !l.yield(objstore.Info{Key: key, Size: size}, nil) {
 			return false
 		}
 	}

@@ -6,7 +6,8 @@
 // on the same file system, makes its content durable, gives it its name by
 // link (create if absent) or rename (replace), and makes the name durable by
 // syncing the directory that holds it. So an object is visible whole or not at
-// all, also after a crash.
+// all, also after a crash. Small objects that are written one after the other, as
+// commit logs are, may share a file, a pack.
 package local
 
 import (
@@ -19,7 +20,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -32,11 +35,22 @@ import (
 // a process that died. Writing to a file keeps it young.
 const staleAfter = time.Hour
 
-// Store implements objstore.Store and objstore.Streamer. It holds no open files
-// and starts no goroutines between calls.
+// Options are the options of a store; the zero Options are fine.
+type Options struct {
+	// Packed are prefixes of keys whose objects go into packs where the file
+	// system allows: many small ones that are created one after the other, are
+	// deleted in about that order, and whose names are not used again. A crash of
+	// the machine may bring back some that were deleted.
+	Packed []string
+}
+
+// Store implements objstore.Store and objstore.Streamer. It starts no
+// goroutines between calls, and holds no open files but its packs.
 type Store struct {
-	root string
-	dirs dirs
+	root   string
+	packed []string
+	packs  packs
+	dirs   dirs
 
 	tempPrefix string // of the names of this store's temporary files
 	tempCount  atomic.Uint64
@@ -44,7 +58,11 @@ type Store struct {
 
 // Open returns the store in the directory root, which it makes if need be, and
 // removes what uploads of dead processes left there more than an hour ago.
-func Open(root string) (*Store, error) {
+func Open(root string) (*Store, error) { return OpenWith(root, Options{}) }
+
+// OpenWith is Open with options. Stores with different ones may share a
+// directory.
+func OpenWith(root string, o Options) (*Store, error) {
 	abs, err := filepath.Abs(root)
 	if err != nil {
 		return nil, fmt.Errorf("open local store %s: %w", root, err)
@@ -57,6 +75,16 @@ func Open(root string) (*Store, error) {
 	s := &Store{root: abs, tempPrefix: fmt.Sprintf("%d-%s-", os.Getpid(), hex.EncodeToString(id))}
 	s.dirs.root = abs
 	s.dirs.mu.known = make(map[string]*dir)
+	s.packs.mu.own = make(map[string]*pack)
+	if err := s.recoverPacks(); err != nil {
+		return nil, fmt.Errorf("open local store %s: %w", root, err)
+	}
+	if len(o.Packed) > 0 && isOwnFileSystem(abs) {
+		if err := s.beginPacks(); err != nil {
+			return nil, fmt.Errorf("open local store %s: %w", root, err)
+		}
+		s.packed = o.Packed
+	}
 	return s, nil
 }
 
@@ -88,8 +116,8 @@ func prepare(root string) error {
 // Root returns the directory of the store, as an absolute path.
 func (s *Store) Root() string { return s.root }
 
-// Close does nothing: there is nothing to free.
-func (s *Store) Close() error { return nil }
+// Close closes the packs.
+func (s *Store) Close() error { return s.closePacks() }
 
 // Put implements objstore.Store.
 func (s *Store) Put(ctx context.Context, key string, data []byte) error {
@@ -102,6 +130,9 @@ func (s *Store) Put(ctx context.Context, key string, data []byte) error {
 // PutIfAbsent implements objstore.Store. When it returns ErrExists, the object
 // that exists is durable too.
 func (s *Store) PutIfAbsent(ctx context.Context, key string, data []byte) error {
+	if s.isPacked(key, data) {
+		return s.whole(ctx, key, func(d *dir, path string) error { return s.putPacked(d, key, path, data) })
+	}
 	return s.put(ctx, key, false, func(f *os.File) error {
 		_, err := f.Write(data)
 		return err
@@ -123,14 +154,30 @@ func (s *Store) Upload(ctx context.Context, key string, r io.ReaderAt, size int6
 	})
 }
 
+// isPacked reports whether an object goes into a pack.
+func (s *Store) isPacked(key string, data []byte) bool {
+	return len(data) <= packMaxData && len(key) <= packMaxKey &&
+		slices.ContainsFunc(s.packed, func(prefix string) bool { return strings.HasPrefix(key, prefix) })
+}
+
 // put creates or replaces the object key with what fill writes.
 func (s *Store) put(ctx context.Context, key string, replace bool, fill func(*os.File) error) error {
+	return s.whole(ctx, key, func(d *dir, path string) error { return s.create(d, path, replace, fill) })
+}
+
+// whole calls create with the directory and the path of the object key, and
+// explains its error.
+func (s *Store) whole(ctx context.Context, key string, create func(d *dir, path string) error) error {
 	err := ctx.Err()
 	if err == nil {
 		err = objstore.CheckKey(key)
 	}
 	if err == nil {
-		err = s.create(key, replace, fill)
+		var d *dir
+		path := s.path(key)
+		if d, err = s.dirs.ensure(filepath.Dir(path)); err == nil {
+			err = create(d, path)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("put %s: %w", key, explain(err))
@@ -138,12 +185,7 @@ func (s *Store) put(ctx context.Context, key string, replace bool, fill func(*os
 	return nil
 }
 
-func (s *Store) create(key string, replace bool, fill func(*os.File) error) error {
-	path := s.path(key)
-	d, err := s.dirs.ensure(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
+func (s *Store) create(d *dir, path string, replace bool, fill func(*os.File) error) error {
 	if !replace {
 		if _, err := os.Lstat(path); err == nil { // spares losers the write
 			return s.exists(d, path)
@@ -214,6 +256,9 @@ func (s *Store) exists(d *dir, path string) error {
 	if err == nil && info.IsDir() {
 		return syscall.EISDIR
 	}
+	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return objstore.ErrExists // its data were durable before it had a name
+	}
 	if err := d.sync(&s.dirs); err != nil {
 		return err
 	}
@@ -222,34 +267,52 @@ func (s *Store) exists(d *dir, path string) error {
 
 // Delete implements objstore.Store. The directories stay.
 func (s *Store) Delete(ctx context.Context, keys ...string) error {
+	foreign := map[string]bool{} // packs
 	for _, key := range keys {
 		err := ctx.Err()
 		if err == nil {
 			err = objstore.CheckKey(key)
 		}
 		if err == nil {
-			err = remove(s.path(key))
+			err = s.remove(s.path(key), foreign)
 		}
 		if err != nil {
 			return fmt.Errorf("delete %s: %w", key, err)
 		}
 	}
+	for name := range foreign {
+		if err := s.sweep(name); err != nil {
+			return fmt.Errorf("sweep pack %s: %w", name, err)
+		}
+	}
 	return nil
 }
 
-// remove deletes a file but not a directory. It is not made durable: that a
+// remove deletes an object and notes its pack, if that is another's.
+func (s *Store) remove(path string, foreign map[string]bool) error {
+	r, packed := readRef(path)
+	gone, err := remove(path)
+	if packed && gone && s.unpacked(r.pack) {
+		foreign[r.pack] = true
+	}
+	return err
+}
+
+// remove deletes a file but not a directory, and reports whether it was there. It is not made durable: that a
 // deletion is undone by a crash is one more case of garbage to collect.
-func remove(path string) error {
-	err := syscall.Unlink(path)
+func remove(path string) (gone bool, err error) {
+	err = syscall.Unlink(path)
 	switch {
-	case err == nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return nil
+	case err == nil:
+		return true, nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return false, nil
 	case errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.EPERM):
 		if info, statErr := os.Lstat(path); statErr == nil && info.IsDir() {
-			return nil // no object of this name
+			return false, nil // no object of this name
 		}
 	}
-	return &os.PathError{Op: "unlink", Path: path, Err: err}
+	return false, &os.PathError{Op: "unlink", Path: path, Err: err}
 }
 
 // explain adds to an error of the file system what it means for a store.

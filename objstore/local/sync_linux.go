@@ -1,7 +1,6 @@
 package local
 
 import (
-	"errors"
 	"os"
 	"syscall"
 )
@@ -10,21 +9,8 @@ import (
 // metadata that reading needs. It is fdatasync, which saves the journal the time
 // stamps.
 func syncData(f *os.File) error {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return err
+	if err := control(f, syscall.Fdatasync); err != nil {
+		return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
 	}
-	var syncErr error
-	err = conn.Control(func(fd uintptr) {
-		for {
-			syncErr = syscall.Fdatasync(int(fd))
-			if !errors.Is(syncErr, syscall.EINTR) {
-				return
-			}
-		}
-	})
-	if syncErr != nil {
-		return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: syncErr}
-	}
-	return err
+	return nil
 }

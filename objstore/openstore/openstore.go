@@ -91,7 +91,7 @@ func openFile(rawURL string) (Store, error) {
 }
 
 func openLocal(path string) (Store, error) {
-	s, err := local.Open(filepath.FromSlash(path))
+	s, err := local.OpenWith(filepath.FromSlash(path), local.Options{Packed: []string{"wal/"}})
 	if err != nil {
 		return nil, err
 	}
