@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -125,11 +124,7 @@ func (c *cluster) files(tablet int) (meta.Tablet, *manifest.Manifest) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	store, err := local.Open(c.store)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer store.Close()
+	store := c.openStore()
 	for _, r := range tablets {
 		if !r.Contains([]byte(letter(tablet))) {
 			continue
@@ -147,26 +142,34 @@ func (c *cluster) files(tablet int) (meta.Tablet, *manifest.Manifest) {
 	return meta.Tablet{}, nil
 }
 
+// openStore opens the directory of the cluster, beside it.
+func (c *cluster) openStore() *local.Store {
+	c.t.Helper()
+	s, err := local.Open(c.store)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { s.Close() })
+	return s
+}
+
 // flip changes a byte of an object.
 func (c *cluster) flip(object string, at int) {
 	c.t.Helper()
-	file := filepath.Join(c.store, object)
-	b, err := os.ReadFile(file)
+	s := c.openStore()
+	b, err := s.Get(c.t.Context(), object)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	b[at] ^= 0x20
-	if err := os.Chmod(file, 0o644); err != nil {
-		c.t.Fatal(err)
-	}
-	if err := os.WriteFile(file, b, 0o644); err != nil {
+	if err := s.Put(c.t.Context(), object, b); err != nil {
 		c.t.Fatal(err)
 	}
 }
 
 func (c *cluster) remove(object string) {
 	c.t.Helper()
-	if err := os.Remove(filepath.Join(c.store, object)); err != nil {
+	if err := c.openStore().Delete(c.t.Context(), object); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -174,20 +177,21 @@ func (c *cluster) remove(object string) {
 // find returns the object below a prefix that holds some bytes, and where.
 func (c *cluster) find(prefix, needle string) (object string, at int) {
 	c.t.Helper()
-	err := filepath.WalkDir(filepath.Join(c.store, prefix), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
+	s := c.openStore()
+	for info, err := range s.List(c.t.Context(), prefix+"/", "") {
+		var b []byte
+		if err == nil {
+			b, err = s.Get(c.t.Context(), info.Key)
 		}
-		b, err := os.ReadFile(path)
+		if err != nil {
+			c.t.Fatal(err)
+		}
 		if i := bytes.Index(b, []byte(needle)); i >= 0 {
-			object, at = strings.TrimPrefix(path, c.store+string(filepath.Separator)), i
+			return info.Key, i
 		}
-		return err
-	})
-	if err != nil || object == "" {
-		c.t.Fatalf("no object below %s holds %.20q: %v", prefix, needle, err)
 	}
-	return object, at
+	c.t.Fatalf("no object below %s holds %.20q", prefix, needle)
+	return "", 0
 }
 
 // expectDamage reads a row of each tablet. Those of damaged tablets fail with
