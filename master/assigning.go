@@ -95,6 +95,7 @@ func (t *term) place(ctx context.Context, tablets []meta.Tablet, to []assign.Pla
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("assign tablets: %w", err)
 	}
+	t.event("assigned %d tablets to %d servers", total, len(per))
 	t.log.InfoContext(ctx, "tablets assigned", "tablets", total, "servers", len(per))
 	return aborted
 }
@@ -130,6 +131,7 @@ func (t *term) cancelStuck(ctx context.Context, tb tablet) error {
 	}
 	t.mirror.note(done...)
 	t.metrics.cancelled()
+	t.event("took tablet %d back from %v, where its load was stuck: %s", tb.ID, tb.Owner, why)
 	t.log.WarnContext(ctx, "load cancelled", "tablet", uint64(tb.ID), "server", tb.Owner.String(), "why", why)
 	return nil
 }

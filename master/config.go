@@ -24,9 +24,10 @@ type Config struct {
 	// Address is where the caller serves what Register registered; standbys
 	// name it as the leader's.
 	Address string
-	// ClusterID is shown by ClusterStatus.
-	ClusterID string
-	Logger    *slog.Logger
+	// ClusterID is shown by ClusterStatus, and StatusAddress, where the pages
+	// of this process are.
+	ClusterID, StatusAddress string
+	Logger                   *slog.Logger
 	// Registerer takes the metrics; nil: none are kept.
 	Registerer prometheus.Registerer
 	Options    Options

@@ -118,6 +118,7 @@ func (m *Master) endSession(ctx context.Context, s lockservice.Session) {
 func (m *Master) lead(ctx context.Context, s lockservice.Session) error {
 	t := newTerm(m, s)
 	defer m.cfg.Logger.InfoContext(ctx, "term ended", "session", s.ID().String())
+	t.event("became the active master, at %s", m.cfg.Address)
 	m.cfg.Logger.InfoContext(ctx, "active", "session", s.ID().String())
 	err := t.run(ctx, func() { m.term.Store(t) })
 	m.term.CompareAndSwap(t, nil)

@@ -219,6 +219,7 @@ func (p *peer) revoke(ctx context.Context, why error) {
 		return
 	}
 	p.t.metrics.revoked()
+	p.t.event("ended the session of %s: %v", serverName(p.server.Incarnation, p.server.Record.GetName()), why)
 	p.log.WarnContext(ctx, "session revoked", "err", why)
 }
 

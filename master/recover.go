@@ -20,6 +20,7 @@ import (
 // term.mu.
 type recovery struct {
 	e                     base.Incarnation
+	name, address         string // of the server, where it was known
 	started, sealed, done time.Time
 	freed                 bool                       // no tablet is owned by e any more
 	tablets               int                        // that were to be served again
@@ -43,7 +44,7 @@ func (r *recovery) proto(held bool) *controlpb.RecoveryStatus {
 	return &controlpb.RecoveryStatus{
 		Log: meta.IncarnationProto(r.e), Phase: r.phase(held),
 		StartedUs: micros(r.started), SealedUs: micros(r.sealed), DoneUs: micros(r.done),
-		Tablets: uint32(r.tablets), TabletsLeft: uint32(len(r.left)),
+		Tablets: uint32(r.tablets), TabletsLeft: uint32(len(r.left)), Name: r.name, Address: r.address,
 	}
 }
 
@@ -234,7 +235,12 @@ func (t *term) beginRecovery(e base.Incarnation) *recovery {
 	r := t.mu.recoveries[e]
 	if r == nil {
 		r = &recovery{e: e, started: time.Now(), left: map[base.TabletID]struct{}{}}
+		if s, ok := t.mu.known[e]; ok {
+			r.name, r.address = s.Record.GetName(), s.Address
+			delete(t.mu.known, e)
+		}
 		t.mu.recoveries[e] = r
+		t.eventLocked("fail-over of %s began: %d tablets and its log", serverName(e, r.name), len(needing))
 		t.log.Info("recovery started", "log", e.String(), "tablets", len(needing))
 	}
 	for id := range needing {
@@ -275,6 +281,7 @@ func (t *term) followRecoveries() {
 		t.mu.recent = append(t.mu.recent, r)
 		t.mu.recent = t.mu.recent[max(0, len(t.mu.recent)-keptRecoveries):]
 		t.metrics.recovered(r.done.Sub(r.started))
+		t.eventLocked("fail-over of %s is done: %d tablets in %v", serverName(r.e, r.name), r.tablets, r.done.Sub(r.started).Round(time.Millisecond))
 		t.log.Info("recovery done", "log", r.e.String(), "tablets", r.tablets,
 			"sealing", r.sealed.Sub(r.started), "elapsed", r.done.Sub(r.started))
 	}

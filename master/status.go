@@ -38,6 +38,7 @@ func (m *Master) ClusterStatus(ctx context.Context, _ *controlpb.ClusterStatusRe
 		}
 		resp.Servers = append(resp.Servers, s)
 	}
+	resp.StatusAddress, resp.Events = m.cfg.StatusAddress, slices.Clone(t.mu.events)
 	resp.SafeMode, resp.SafeModeReason = t.mu.safe.On(time.Now())
 	running := slices.Collect(maps.Values(t.mu.recoveries))
 	slices.SortFunc(running, func(a, b *recovery) int { return a.e.Compare(b.e) })
@@ -73,6 +74,7 @@ func (m *Master) SetSafeMode(ctx context.Context, req *controlpb.SetSafeModeRequ
 	}
 	t.mu.Lock()
 	t.mu.safe.Set(req.GetOn())
+	t.eventLocked("an operator set safe mode to %v", req.GetOn())
 	t.mu.Unlock()
 	t.wakeUp()
 	t.log.WarnContext(ctx, "safe mode set by an operator", "on", req.GetOn())

@@ -11,6 +11,7 @@ import (
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/master/assign"
 	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/proto/controlpb"
 )
 
 // term is the active life of a master.
@@ -36,8 +37,10 @@ type term struct {
 		recent     []*recovery
 		safe       assign.SafeMode
 		servers    int
-		settled    time.Time // when the first server has waited for others
-		account    account   // of decisions about what is served
+		settled    time.Time                        // when the first server has waited for others
+		account    account                          // of decisions about what is served
+		known      map[base.Incarnation]meta.Server // live ones, and dead ones whose fail-over did not begin
+		events     []*controlpb.MasterEvent
 	}
 }
 
@@ -50,6 +53,7 @@ func newTerm(m *Master, s lockservice.Session) *term {
 	}
 	t.mu.running = map[string]int{}
 	t.mu.peers = map[base.Incarnation]*peer{}
+	t.mu.known = map[base.Incarnation]meta.Server{}
 	t.mu.recoveries = map[base.Incarnation]*recovery{}
 	t.mu.account.init()
 	t.mu.safe.Options = m.cfg.Options.SafeMode
@@ -103,6 +107,8 @@ func (t *term) serverStarted(s meta.Server) {
 		t.mu.settled = now.Add(t.opt.Settle)
 		t.wakeAt(t.opt.Settle)
 	}
+	t.mu.known[s.Incarnation] = s
+	t.eventLocked("%s started at %s", serverName(s.Incarnation, s.Record.GetName()), s.Address)
 	t.log.Info("server started", "server", s.Incarnation.String(), "address", s.Address, "name", s.Record.GetName())
 }
 
@@ -115,6 +121,10 @@ func (t *term) serverLeft(e base.Incarnation, owned int) {
 		t.mu.safe.Vanished(now)
 	} else {
 		t.mu.safe.Left(now)
+	}
+	t.eventLocked("%s left with %d tablets", serverName(e, t.mu.known[e].Record.GetName()), owned)
+	if owned == 0 {
+		delete(t.mu.known, e)
 	}
 	t.log.Info("server left", "server", e.String(), "tablets", owned)
 }

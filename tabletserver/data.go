@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/heatmap"
 	"github.com/tabletdb/tabletdb/internal/mutation"
 	"github.com/tabletdb/tabletdb/internal/route"
 	"github.com/tabletdb/tabletdb/internal/rowfilter"
@@ -52,6 +53,7 @@ func (s *Server) MutateRow(ctx context.Context, g route.Target, req []byte) erro
 	}
 	t.Counters.Writes.Add(1)
 	t.Note(r.Row)
+	s.heat.Note(t, heatmap.Write, r.Row)
 	return t.Apply(ctx, r.Row, r.Mutations, &r.Once)
 }
 
@@ -85,6 +87,7 @@ func (s *Server) MutateRows(ctx context.Context, g route.Target, entries [][]byt
 			continue
 		}
 		t.Note(e.Row)
+		s.heat.Note(t, heatmap.Write, e.Row)
 		batch, err := t.Append(ctx, e.Row, e.Mutations, &e.Once)
 		if err != nil {
 			fail(i, err)
@@ -132,6 +135,7 @@ func (s *Server) CheckAndMutateRow(ctx context.Context, g route.Target, req []by
 	t.Counters.Reads.Add(1)
 	t.Counters.Writes.Add(1)
 	t.Note(r.Row)
+	s.noteBoth(t, r.Row)
 	return t.CheckAndMutate(ctx, &r, p)
 }
 
@@ -148,6 +152,7 @@ func (s *Server) ReadModifyWriteRow(ctx context.Context, g route.Target, req []b
 	t.Counters.Reads.Add(1)
 	t.Counters.Writes.Add(1)
 	t.Note(r.Row)
+	s.noteBoth(t, r.Row)
 	row, err := t.ReadModifyWrite(ctx, &r)
 	if err != nil {
 		return nil, err
@@ -189,10 +194,13 @@ func (s *Server) ReadRows(ctx context.Context, g route.Target, sc route.Scan, re
 		}
 		t.Note(g.Start)
 	}
-	k := newSink(send)
+	k := newSink(send, func(row []byte) { s.heat.Note(t, heatmap.Read, row) })
 	defer k.enc.Close()
 	st, err := t.Scan(ctx, read, k)
 	t.Counters.Reads.Add(max(st.RowsSeen, 1))
+	if rows := read.Rows.Ranges(); st.RowsReturned == 0 && len(rows) > 0 { // it looked there all the same
+		s.heat.Note(t, heatmap.Read, rows[0].Start)
+	}
 	t.Counters.ReadBytes.Add(k.bytes)
 	if err != nil {
 		// What is complete goes out, so that the caller resumes behind it.

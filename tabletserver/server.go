@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/heatmap"
 	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/meta"
@@ -75,6 +76,8 @@ type Options struct {
 	Loaders, Flushers, Compactors int
 	// NoCompaction leaves merging to those who ask for it.
 	NoCompaction bool
+	// Heat says how requests are counted by row and time.
+	Heat heatmap.Options
 }
 
 // EnsureDefaults fills in the defaults.
@@ -124,6 +127,7 @@ type Server struct {
 	flushes  *queue
 	compacts *queue
 	rates    rates
+	heat     *heatmap.Recorder
 	acked    atomic.Int64 // time of the last acknowledgement, in nanoseconds since started; 0: none
 
 	life    context.Context // ends when the server does
@@ -145,7 +149,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 		cfg: cfg, meta: meta.NewStore(cfg.LockService), started: time.Now(),
 		cache: sstable.NewCache(cfg.Options.CacheBytes), done: make(chan struct{}),
 		loading: make(chan struct{}, cfg.Options.Loaders),
-		flushes: newQueue(), compacts: newQueue(),
+		flushes: newQueue(), compacts: newQueue(), heat: heatmap.NewRecorder(cfg.Options.Heat, time.Now()),
 	}
 	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.open(ctx); err != nil {
@@ -218,6 +222,7 @@ func (s *Server) start() {
 	}
 	run(s.truncateLoop)
 	run(s.memoryLoop)
+	run(s.heatLoop)
 	if s.cfg.Network != nil {
 		run(s.stallLoop)
 	}

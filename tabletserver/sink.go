@@ -22,11 +22,12 @@ type sink struct {
 	send  func(mem.Buffer, route.FrameInfo) error
 	info  route.FrameInfo
 	last  []byte
-	bytes int64 // sent
+	note  func(row []byte) // is told of each row
+	bytes int64            // sent
 }
 
-func newSink(send func(mem.Buffer, route.FrameInfo) error) *sink {
-	return &sink{enc: chunk.NewEncoder(chunk.Options{Pool: framePool, Initial: 2 << 10}), pool: framePool, send: send}
+func newSink(send func(mem.Buffer, route.FrameInfo) error, note func(row []byte)) *sink {
+	return &sink{enc: chunk.NewEncoder(chunk.Options{Pool: framePool, Initial: 2 << 10}), pool: framePool, send: send, note: note}
 }
 
 // framePool lends the buffers of all frames of the process.
@@ -47,6 +48,7 @@ func (k *sink) Cell(row []byte, c *rowfilter.Cell) error {
 func (k *sink) EndRow(row []byte) error {
 	k.enc.EndRow()
 	k.info.Rows++
+	k.note(row)
 	k.last = append(k.last[:0], row...)
 	k.info.LastRow, k.info.HasLast = k.last, true
 	if k.enc.Full() {

@@ -60,7 +60,9 @@ type Config struct {
 	// Registerer takes the metrics of the bucket and the master; nil: none.
 	Registerer prometheus.Registerer
 	Version    string
-	Strict     bool // see Env
+	// StatusAddress is where the status pages of the process are; "": nowhere.
+	StatusAddress string
+	Strict        bool // see Env
 
 	Lock   lockserver.Options
 	Master master.Options
@@ -250,7 +252,7 @@ func (c *Cluster) StartLockServer(i int) error {
 		dir = filepath.Join(c.cfg.Dir, m.ID)
 	}
 	s, err := lockserver.Open(lockserver.Config{
-		ID: m.ID, Address: m.Address, Network: c.cfg.Node(m.ID), Dir: dir,
+		ID: m.ID, Address: m.Address, Network: c.cfg.Node(m.ID), Dir: dir, StatusAddress: c.cfg.StatusAddress,
 		WinGeneration: func(ctx context.Context) (uint32, error) { return cluster.WinGeneration(ctx, c.bucket.Data, 1) },
 		Logger:        c.cfg.Logger.With("role", "lockservice", "id", m.ID),
 	}, o)
@@ -323,7 +325,7 @@ func (c *Cluster) env(name string) (*Env, error) {
 	}
 	return &Env{
 		Network: c.cfg.Node(name), LockService: ls, Bucket: &bucket, ClusterID: c.id.String(),
-		Logger: c.cfg.Logger, Version: c.cfg.Version, Strict: c.cfg.Strict, Local: c.locals.Find,
+		Logger: c.cfg.Logger, Version: c.cfg.Version, Strict: c.cfg.Strict, Local: c.locals.Find, StatusAddress: c.cfg.StatusAddress,
 	}, nil
 }
 
@@ -373,7 +375,7 @@ func (c *Cluster) StartTabletServer(ctx context.Context) (*TabletNode, error) {
 	if c.cfg.Registerer != nil { // several servers share the process's registry
 		e.Registerer = prometheus.WrapRegistererWith(prometheus.Labels{"node": name}, c.cfg.Registerer)
 	}
-	n, err := OpenTabletServer(ctx, e, TabletConfig{Addr: c.addr(""), Name: name, Options: c.cfg.Tablet, Locals: c.locals})
+	n, err := OpenTabletServer(ctx, e, TabletConfig{Addr: c.addr(""), Name: name, StatusAddress: c.cfg.StatusAddress, Options: c.cfg.Tablet, Locals: c.locals})
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,8 @@ type Env struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: no metrics
 	Version    string
+	// StatusAddress is where the status pages of this process are; "": nowhere.
+	StatusAddress string
 	// Strict gateways know only instances and clusters that were created; others
 	// let them appear when they are first used.
 	Strict bool
@@ -103,7 +105,7 @@ func OpenMaster(e *Env, addr string, o master.Options) (*MasterNode, error) {
 	}
 	m, err := master.Open(master.Config{
 		LockService: e.LockService, Store: e.Bucket.Data, Network: e.Network, Address: p.addr(),
-		ClusterID: e.ClusterID, Logger: e.Logger.With("role", "master"), Registerer: e.Registerer, Options: o,
+		ClusterID: e.ClusterID, StatusAddress: e.StatusAddress, Logger: e.Logger.With("role", "master"), Registerer: e.Registerer, Options: o,
 	})
 	if err != nil {
 		p.listener.Close()

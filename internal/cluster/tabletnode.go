@@ -303,3 +303,15 @@ func (c *control) Split(ctx context.Context, r *controlpb.SplitRequest) (*contro
 func (c *control) Merge(ctx context.Context, r *controlpb.MergeRequest) (*controlpb.MergeResponse, error) {
 	return pass(ctx, c.n, r, (*tabletserver.Control).Merge)
 }
+
+func (c *control) Activity(ctx context.Context, r *controlpb.ActivityRequest) (*controlpb.ActivityResponse, error) {
+	return pass(ctx, c.n, r, (*tabletserver.Control).Activity)
+}
+
+func (c *control) Heat(ctx context.Context, r *controlpb.HeatRequest) (*controlpb.HeatResponse, error) {
+	return pass(ctx, c.n, r, (*tabletserver.Control).Heat)
+}
+
+// Control returns the control service of the node, for the pages of its own
+// process.
+func (n *TabletNode) Control() controlpb.TabletServerServer { return &control{n: n} }

@@ -20,14 +20,14 @@ const module = "github.com/tabletdb/tabletdb/"
 // floors and those of its own tree. The longest prefix counts.
 var floors = map[string]int{
 	"internal/base": 0, "internal/lint": 0, "internal/seedtest": 0, "proto": 0,
-	"internal/rpc": 1, "internal/rowset": 1, "internal/gcrule": 1, "internal/mutation": 1, "internal/chunk": 1,
+	"internal/rpc": 1, "internal/rowset": 1, "internal/gcrule": 1, "internal/mutation": 1, "internal/chunk": 1, "internal/heatmap": 1, "internal/admin/output": 1,
 	"objstore": 2, "lockservice": 2, "internal/rowfilter": 2, "internal/route": 2,
 	"sstable": 3, "wal": 3, "root": 3,
 	"meta":         4,
 	"client":       5,
 	"tabletserver": 6, "master": 6, "gateway": 6,
-	"internal/cluster": 7,
-	"internal/daemon":  8, "internal/admin": 8, "internal/bench": 8, "internal/demo": 8,
+	"internal/cluster": 7, "internal/status": 7,
+	"internal/daemon": 8, "internal/admin": 8, "internal/bench": 8, "internal/demo": 8,
 	"cmd": 9, "integration": 9,
 }
 

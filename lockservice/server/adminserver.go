@@ -36,8 +36,9 @@ func (a *adminServer) Status(context.Context, *lockpb.StatusRequest) (*lockpb.St
 		Id: a.s.cfg.ID, Address: a.s.cfg.Address, Role: map[raft.RaftState]string{
 			raft.Leader: "leader", raft.Follower: "follower", raft.Candidate: "candidate", raft.Shutdown: "shutdown",
 		}[r.State()],
-		Ready:    a.s.lead.Load() != nil,
-		LeaderId: string(id), LeaderAddress: string(address),
+		Ready:         a.s.lead.Load() != nil,
+		StatusAddress: a.s.cfg.StatusAddress,
+		LeaderId:      string(id), LeaderAddress: string(address),
 		Term: r.CurrentTerm(), LastIndex: r.LastIndex(), CommitIndex: r.CommitIndex(), AppliedIndex: r.AppliedIndex(),
 		Revision: uint64(v.Revision()), Generation: v.Generation(),
 		Keys: uint64(v.Keys()), Sessions: uint64(len(v.Sessions())),

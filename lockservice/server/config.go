@@ -32,6 +32,8 @@ type Config struct {
 	Network rpc.Network
 	// Dir holds the durable state; "" keeps it in memory.
 	Dir string
+	// StatusAddress is where the status pages of this process are; for people.
+	StatusAddress string
 	// WinGeneration wins the next generation of the lock service, by
 	// create-if-absent of base.GenerationObject (rule R17). It is called at
 	// bootstrap and at every restore, by the leader, and may block.

@@ -1363,6 +1363,469 @@ func (x *DescribeResponse) GetEvents() []string {
 	return nil
 }
 
+type ActivityRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActivityRequest) Reset() {
+	*x = ActivityRequest{}
+	mi := &file_controlpb_control_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActivityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActivityRequest) ProtoMessage() {}
+
+func (x *ActivityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActivityRequest.ProtoReflect.Descriptor instead.
+func (*ActivityRequest) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{21}
+}
+
+// Job is one piece of work on one tablet: a flush, a compaction or a load.
+type Job struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Tablet        uint64                 `protobuf:"varint,2,opt,name=tablet,proto3" json:"tablet,omitempty"`
+	Table         uint64                 `protobuf:"varint,3,opt,name=table,proto3" json:"table,omitempty"`
+	StartedUs     int64                  `protobuf:"varint,4,opt,name=started_us,json=startedUs,proto3" json:"started_us,omitempty"`
+	ElapsedUs     int64                  `protobuf:"varint,5,opt,name=elapsed_us,json=elapsedUs,proto3" json:"elapsed_us,omitempty"`
+	BytesIn       uint64                 `protobuf:"varint,6,opt,name=bytes_in,json=bytesIn,proto3" json:"bytes_in,omitempty"`
+	BytesOut      uint64                 `protobuf:"varint,7,opt,name=bytes_out,json=bytesOut,proto3" json:"bytes_out,omitempty"`
+	Detail        string                 `protobuf:"bytes,8,opt,name=detail,proto3" json:"detail,omitempty"` // what and why, for people
+	Error         string                 `protobuf:"bytes,9,opt,name=error,proto3" json:"error,omitempty"`   // why it failed; empty: it did not
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Job) Reset() {
+	*x = Job{}
+	mi := &file_controlpb_control_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Job) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Job) ProtoMessage() {}
+
+func (x *Job) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Job.ProtoReflect.Descriptor instead.
+func (*Job) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Job) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Job) GetTablet() uint64 {
+	if x != nil {
+		return x.Tablet
+	}
+	return 0
+}
+
+func (x *Job) GetTable() uint64 {
+	if x != nil {
+		return x.Table
+	}
+	return 0
+}
+
+func (x *Job) GetStartedUs() int64 {
+	if x != nil {
+		return x.StartedUs
+	}
+	return 0
+}
+
+func (x *Job) GetElapsedUs() int64 {
+	if x != nil {
+		return x.ElapsedUs
+	}
+	return 0
+}
+
+func (x *Job) GetBytesIn() uint64 {
+	if x != nil {
+		return x.BytesIn
+	}
+	return 0
+}
+
+func (x *Job) GetBytesOut() uint64 {
+	if x != nil {
+		return x.BytesOut
+	}
+	return 0
+}
+
+func (x *Job) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Job) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+type ActivityResponse struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Running         []*Job                 `protobuf:"bytes,1,rep,name=running,proto3" json:"running,omitempty"`                          // in the order of their beginning
+	Recent          []*Job                 `protobuf:"bytes,2,rep,name=recent,proto3" json:"recent,omitempty"`                            // that ended, newest first
+	FlushQueue      uint32                 `protobuf:"varint,3,opt,name=flush_queue,json=flushQueue,proto3" json:"flush_queue,omitempty"` // tablets that wait
+	CompactionQueue uint32                 `protobuf:"varint,4,opt,name=compaction_queue,json=compactionQueue,proto3" json:"compaction_queue,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ActivityResponse) Reset() {
+	*x = ActivityResponse{}
+	mi := &file_controlpb_control_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActivityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActivityResponse) ProtoMessage() {}
+
+func (x *ActivityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActivityResponse.ProtoReflect.Descriptor instead.
+func (*ActivityResponse) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ActivityResponse) GetRunning() []*Job {
+	if x != nil {
+		return x.Running
+	}
+	return nil
+}
+
+func (x *ActivityResponse) GetRecent() []*Job {
+	if x != nil {
+		return x.Recent
+	}
+	return nil
+}
+
+func (x *ActivityResponse) GetFlushQueue() uint32 {
+	if x != nil {
+		return x.FlushQueue
+	}
+	return 0
+}
+
+func (x *ActivityResponse) GetCompactionQueue() uint32 {
+	if x != nil {
+		return x.CompactionQueue
+	}
+	return 0
+}
+
+type HeatRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Table         uint64                 `protobuf:"varint,1,opt,name=table,proto3" json:"table,omitempty"`                    // 0: all
+	SinceUs       int64                  `protobuf:"varint,2,opt,name=since_us,json=sinceUs,proto3" json:"since_us,omitempty"` // slots that end after it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeatRequest) Reset() {
+	*x = HeatRequest{}
+	mi := &file_controlpb_control_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeatRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeatRequest) ProtoMessage() {}
+
+func (x *HeatRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeatRequest.ProtoReflect.Descriptor instead.
+func (*HeatRequest) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *HeatRequest) GetTable() uint64 {
+	if x != nil {
+		return x.Table
+	}
+	return 0
+}
+
+func (x *HeatRequest) GetSinceUs() int64 {
+	if x != nil {
+		return x.SinceUs
+	}
+	return 0
+}
+
+// HeatBucket counts the requests for the rows [start, end) in one slot; they
+// are estimates from samples within a tablet, and exact for a tablet.
+type HeatBucket struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Table         uint64                 `protobuf:"varint,1,opt,name=table,proto3" json:"table,omitempty"`
+	Tablet        uint64                 `protobuf:"varint,2,opt,name=tablet,proto3" json:"tablet,omitempty"` // 0: several
+	Start         []byte                 `protobuf:"bytes,3,opt,name=start,proto3" json:"start,omitempty"`
+	End           []byte                 `protobuf:"bytes,4,opt,name=end,proto3" json:"end,omitempty"` // empty: no end
+	Reads         float64                `protobuf:"fixed64,5,opt,name=reads,proto3" json:"reads,omitempty"`
+	Writes        float64                `protobuf:"fixed64,6,opt,name=writes,proto3" json:"writes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeatBucket) Reset() {
+	*x = HeatBucket{}
+	mi := &file_controlpb_control_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeatBucket) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeatBucket) ProtoMessage() {}
+
+func (x *HeatBucket) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeatBucket.ProtoReflect.Descriptor instead.
+func (*HeatBucket) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *HeatBucket) GetTable() uint64 {
+	if x != nil {
+		return x.Table
+	}
+	return 0
+}
+
+func (x *HeatBucket) GetTablet() uint64 {
+	if x != nil {
+		return x.Tablet
+	}
+	return 0
+}
+
+func (x *HeatBucket) GetStart() []byte {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *HeatBucket) GetEnd() []byte {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+func (x *HeatBucket) GetReads() float64 {
+	if x != nil {
+		return x.Reads
+	}
+	return 0
+}
+
+func (x *HeatBucket) GetWrites() float64 {
+	if x != nil {
+		return x.Writes
+	}
+	return 0
+}
+
+type HeatSlot struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	StartUs       int64                  `protobuf:"varint,1,opt,name=start_us,json=startUs,proto3" json:"start_us,omitempty"`
+	LengthUs      int64                  `protobuf:"varint,2,opt,name=length_us,json=lengthUs,proto3" json:"length_us,omitempty"`
+	Buckets       []*HeatBucket          `protobuf:"bytes,3,rep,name=buckets,proto3" json:"buckets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeatSlot) Reset() {
+	*x = HeatSlot{}
+	mi := &file_controlpb_control_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeatSlot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeatSlot) ProtoMessage() {}
+
+func (x *HeatSlot) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeatSlot.ProtoReflect.Descriptor instead.
+func (*HeatSlot) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *HeatSlot) GetStartUs() int64 {
+	if x != nil {
+		return x.StartUs
+	}
+	return 0
+}
+
+func (x *HeatSlot) GetLengthUs() int64 {
+	if x != nil {
+		return x.LengthUs
+	}
+	return 0
+}
+
+func (x *HeatSlot) GetBuckets() []*HeatBucket {
+	if x != nil {
+		return x.Buckets
+	}
+	return nil
+}
+
+type HeatResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SlotUs        int64                  `protobuf:"varint,1,opt,name=slot_us,json=slotUs,proto3" json:"slot_us,omitempty"` // the length of a slot that is over
+	Slots         []*HeatSlot            `protobuf:"bytes,2,rep,name=slots,proto3" json:"slots,omitempty"`                  // oldest first; the last may still be open
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeatResponse) Reset() {
+	*x = HeatResponse{}
+	mi := &file_controlpb_control_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeatResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeatResponse) ProtoMessage() {}
+
+func (x *HeatResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeatResponse.ProtoReflect.Descriptor instead.
+func (*HeatResponse) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *HeatResponse) GetSlotUs() int64 {
+	if x != nil {
+		return x.SlotUs
+	}
+	return 0
+}
+
+func (x *HeatResponse) GetSlots() []*HeatSlot {
+	if x != nil {
+		return x.Slots
+	}
+	return nil
+}
+
 type SplitTabletRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Tablet        uint64                 `protobuf:"varint,1,opt,name=tablet,proto3" json:"tablet,omitempty"`
@@ -1374,7 +1837,7 @@ type SplitTabletRequest struct {
 
 func (x *SplitTabletRequest) Reset() {
 	*x = SplitTabletRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[21]
+	mi := &file_controlpb_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1849,7 @@ func (x *SplitTabletRequest) String() string {
 func (*SplitTabletRequest) ProtoMessage() {}
 
 func (x *SplitTabletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[21]
+	mi := &file_controlpb_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1862,7 @@ func (x *SplitTabletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitTabletRequest.ProtoReflect.Descriptor instead.
 func (*SplitTabletRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{21}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SplitTabletRequest) GetTablet() uint64 {
@@ -1433,7 +1896,7 @@ type SplitTabletResponse struct {
 
 func (x *SplitTabletResponse) Reset() {
 	*x = SplitTabletResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[22]
+	mi := &file_controlpb_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1445,7 +1908,7 @@ func (x *SplitTabletResponse) String() string {
 func (*SplitTabletResponse) ProtoMessage() {}
 
 func (x *SplitTabletResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[22]
+	mi := &file_controlpb_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1458,7 +1921,7 @@ func (x *SplitTabletResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitTabletResponse.ProtoReflect.Descriptor instead.
 func (*SplitTabletResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{22}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SplitTabletResponse) GetRow() []byte {
@@ -1485,7 +1948,7 @@ type MergeTabletsRequest struct {
 
 func (x *MergeTabletsRequest) Reset() {
 	*x = MergeTabletsRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[23]
+	mi := &file_controlpb_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1497,7 +1960,7 @@ func (x *MergeTabletsRequest) String() string {
 func (*MergeTabletsRequest) ProtoMessage() {}
 
 func (x *MergeTabletsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[23]
+	mi := &file_controlpb_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1510,7 +1973,7 @@ func (x *MergeTabletsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeTabletsRequest.ProtoReflect.Descriptor instead.
 func (*MergeTabletsRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{23}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *MergeTabletsRequest) GetLeft() uint64 {
@@ -1536,7 +1999,7 @@ type MergeTabletsResponse struct {
 
 func (x *MergeTabletsResponse) Reset() {
 	*x = MergeTabletsResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[24]
+	mi := &file_controlpb_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +2011,7 @@ func (x *MergeTabletsResponse) String() string {
 func (*MergeTabletsResponse) ProtoMessage() {}
 
 func (x *MergeTabletsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[24]
+	mi := &file_controlpb_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +2024,7 @@ func (x *MergeTabletsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeTabletsResponse.ProtoReflect.Descriptor instead.
 func (*MergeTabletsResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{24}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MergeTabletsResponse) GetMerged() uint64 {
@@ -1581,7 +2044,7 @@ type MoveTabletRequest struct {
 
 func (x *MoveTabletRequest) Reset() {
 	*x = MoveTabletRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[25]
+	mi := &file_controlpb_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +2056,7 @@ func (x *MoveTabletRequest) String() string {
 func (*MoveTabletRequest) ProtoMessage() {}
 
 func (x *MoveTabletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[25]
+	mi := &file_controlpb_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +2069,7 @@ func (x *MoveTabletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveTabletRequest.ProtoReflect.Descriptor instead.
 func (*MoveTabletRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{25}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MoveTabletRequest) GetTablet() uint64 {
@@ -1633,7 +2096,7 @@ type MoveTabletResponse struct {
 
 func (x *MoveTabletResponse) Reset() {
 	*x = MoveTabletResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[26]
+	mi := &file_controlpb_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1645,7 +2108,7 @@ func (x *MoveTabletResponse) String() string {
 func (*MoveTabletResponse) ProtoMessage() {}
 
 func (x *MoveTabletResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[26]
+	mi := &file_controlpb_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1658,7 +2121,7 @@ func (x *MoveTabletResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveTabletResponse.ProtoReflect.Descriptor instead.
 func (*MoveTabletResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{26}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MoveTabletResponse) GetServer() string {
@@ -1685,7 +2148,7 @@ type DrainServerRequest struct {
 
 func (x *DrainServerRequest) Reset() {
 	*x = DrainServerRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[27]
+	mi := &file_controlpb_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +2160,7 @@ func (x *DrainServerRequest) String() string {
 func (*DrainServerRequest) ProtoMessage() {}
 
 func (x *DrainServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[27]
+	mi := &file_controlpb_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +2173,7 @@ func (x *DrainServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainServerRequest.ProtoReflect.Descriptor instead.
 func (*DrainServerRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{27}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DrainServerRequest) GetServer() string {
@@ -1737,7 +2200,7 @@ type DrainServerResponse struct {
 
 func (x *DrainServerResponse) Reset() {
 	*x = DrainServerResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[28]
+	mi := &file_controlpb_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1749,7 +2212,7 @@ func (x *DrainServerResponse) String() string {
 func (*DrainServerResponse) ProtoMessage() {}
 
 func (x *DrainServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[28]
+	mi := &file_controlpb_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1762,7 +2225,7 @@ func (x *DrainServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainServerResponse.ProtoReflect.Descriptor instead.
 func (*DrainServerResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{28}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DrainServerResponse) GetServer() string {
@@ -1788,7 +2251,7 @@ type SetBalanceRequest struct {
 
 func (x *SetBalanceRequest) Reset() {
 	*x = SetBalanceRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[29]
+	mi := &file_controlpb_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +2263,7 @@ func (x *SetBalanceRequest) String() string {
 func (*SetBalanceRequest) ProtoMessage() {}
 
 func (x *SetBalanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[29]
+	mi := &file_controlpb_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +2276,7 @@ func (x *SetBalanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBalanceRequest.ProtoReflect.Descriptor instead.
 func (*SetBalanceRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{29}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SetBalanceRequest) GetOff() bool {
@@ -1831,7 +2294,7 @@ type SetBalanceResponse struct {
 
 func (x *SetBalanceResponse) Reset() {
 	*x = SetBalanceResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[30]
+	mi := &file_controlpb_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1843,7 +2306,7 @@ func (x *SetBalanceResponse) String() string {
 func (*SetBalanceResponse) ProtoMessage() {}
 
 func (x *SetBalanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[30]
+	mi := &file_controlpb_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1856,7 +2319,7 @@ func (x *SetBalanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBalanceResponse.ProtoReflect.Descriptor instead.
 func (*SetBalanceResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{30}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{37}
 }
 
 type ExplainRequest struct {
@@ -1869,7 +2332,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[31]
+	mi := &file_controlpb_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1881,7 +2344,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[31]
+	mi := &file_controlpb_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1894,7 +2357,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{31}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ExplainRequest) GetTablet() uint64 {
@@ -1931,7 +2394,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_controlpb_control_proto_msgTypes[32]
+	mi := &file_controlpb_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1943,7 +2406,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[32]
+	mi := &file_controlpb_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1956,7 +2419,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{32}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Decision) GetAtUs() int64 {
@@ -2042,7 +2505,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[33]
+	mi := &file_controlpb_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2054,7 +2517,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[33]
+	mi := &file_controlpb_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2067,7 +2530,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{33}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ExplainResponse) GetDecisions() []*Decision {
@@ -2113,7 +2576,7 @@ type DeleteTableResponse struct {
 
 func (x *DeleteTableResponse) Reset() {
 	*x = DeleteTableResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[34]
+	mi := &file_controlpb_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2125,7 +2588,7 @@ func (x *DeleteTableResponse) String() string {
 func (*DeleteTableResponse) ProtoMessage() {}
 
 func (x *DeleteTableResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[34]
+	mi := &file_controlpb_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2138,7 +2601,7 @@ func (x *DeleteTableResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTableResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTableResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{34}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{41}
 }
 
 type ClusterStatusRequest struct {
@@ -2150,7 +2613,7 @@ type ClusterStatusRequest struct {
 
 func (x *ClusterStatusRequest) Reset() {
 	*x = ClusterStatusRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[35]
+	mi := &file_controlpb_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2162,7 +2625,7 @@ func (x *ClusterStatusRequest) String() string {
 func (*ClusterStatusRequest) ProtoMessage() {}
 
 func (x *ClusterStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[35]
+	mi := &file_controlpb_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2175,7 +2638,7 @@ func (x *ClusterStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStatusRequest.ProtoReflect.Descriptor instead.
 func (*ClusterStatusRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{35}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ClusterStatusRequest) GetOmitTablets() bool {
@@ -2199,7 +2662,7 @@ type ServerStatus struct {
 
 func (x *ServerStatus) Reset() {
 	*x = ServerStatus{}
-	mi := &file_controlpb_control_proto_msgTypes[36]
+	mi := &file_controlpb_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2211,7 +2674,7 @@ func (x *ServerStatus) String() string {
 func (*ServerStatus) ProtoMessage() {}
 
 func (x *ServerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[36]
+	mi := &file_controlpb_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2224,7 +2687,7 @@ func (x *ServerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerStatus.ProtoReflect.Descriptor instead.
 func (*ServerStatus) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{36}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ServerStatus) GetServer() *metapb.ServerRecord {
@@ -2278,13 +2741,15 @@ type RecoveryStatus struct {
 	DoneUs        int64                  `protobuf:"varint,5,opt,name=done_us,json=doneUs,proto3" json:"done_us,omitempty"`
 	Tablets       uint32                 `protobuf:"varint,6,opt,name=tablets,proto3" json:"tablets,omitempty"`
 	TabletsLeft   uint32                 `protobuf:"varint,7,opt,name=tablets_left,json=tabletsLeft,proto3" json:"tablets_left,omitempty"`
+	Name          string                 `protobuf:"bytes,8,opt,name=name,proto3" json:"name,omitempty"` // of the server, where the master knew it
+	Address       string                 `protobuf:"bytes,9,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RecoveryStatus) Reset() {
 	*x = RecoveryStatus{}
-	mi := &file_controlpb_control_proto_msgTypes[37]
+	mi := &file_controlpb_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2296,7 +2761,7 @@ func (x *RecoveryStatus) String() string {
 func (*RecoveryStatus) ProtoMessage() {}
 
 func (x *RecoveryStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[37]
+	mi := &file_controlpb_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2309,7 +2774,7 @@ func (x *RecoveryStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveryStatus.ProtoReflect.Descriptor instead.
 func (*RecoveryStatus) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{37}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RecoveryStatus) GetLog() *metapb.Incarnation {
@@ -2361,6 +2826,73 @@ func (x *RecoveryStatus) GetTabletsLeft() uint32 {
 	return 0
 }
 
+func (x *RecoveryStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RecoveryStatus) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+// MasterEvent is something that the master saw or decided, for people.
+type MasterEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AtUs          int64                  `protobuf:"varint,1,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MasterEvent) Reset() {
+	*x = MasterEvent{}
+	mi := &file_controlpb_control_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MasterEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MasterEvent) ProtoMessage() {}
+
+func (x *MasterEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MasterEvent.ProtoReflect.Descriptor instead.
+func (*MasterEvent) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *MasterEvent) GetAtUs() int64 {
+	if x != nil {
+		return x.AtUs
+	}
+	return 0
+}
+
+func (x *MasterEvent) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type ClusterStatusResponse struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Master           string                 `protobuf:"bytes,1,opt,name=master,proto3" json:"master,omitempty"`
@@ -2373,14 +2905,16 @@ type ClusterStatusResponse struct {
 	OldestUnservedUs int64                  `protobuf:"varint,8,opt,name=oldest_unserved_us,json=oldestUnservedUs,proto3" json:"oldest_unserved_us,omitempty"` // age of the tablet that is not served for longest
 	SafeMode         bool                   `protobuf:"varint,9,opt,name=safe_mode,json=safeMode,proto3" json:"safe_mode,omitempty"`
 	SafeModeReason   string                 `protobuf:"bytes,10,opt,name=safe_mode_reason,json=safeModeReason,proto3" json:"safe_mode_reason,omitempty"`
-	Recoveries       []*RecoveryStatus      `protobuf:"bytes,11,rep,name=recoveries,proto3" json:"recoveries,omitempty"` // running and recent
+	Recoveries       []*RecoveryStatus      `protobuf:"bytes,11,rep,name=recoveries,proto3" json:"recoveries,omitempty"`                            // running and recent
+	StatusAddress    string                 `protobuf:"bytes,20,opt,name=status_address,json=statusAddress,proto3" json:"status_address,omitempty"` // where the master's status pages are
+	Events           []*MasterEvent         `protobuf:"bytes,21,rep,name=events,proto3" json:"events,omitempty"`                                    // recent, oldest first
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
 
 func (x *ClusterStatusResponse) Reset() {
 	*x = ClusterStatusResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[38]
+	mi := &file_controlpb_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2392,7 +2926,7 @@ func (x *ClusterStatusResponse) String() string {
 func (*ClusterStatusResponse) ProtoMessage() {}
 
 func (x *ClusterStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[38]
+	mi := &file_controlpb_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2405,7 +2939,7 @@ func (x *ClusterStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStatusResponse.ProtoReflect.Descriptor instead.
 func (*ClusterStatusResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{38}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ClusterStatusResponse) GetMaster() string {
@@ -2485,6 +3019,20 @@ func (x *ClusterStatusResponse) GetRecoveries() []*RecoveryStatus {
 	return nil
 }
 
+func (x *ClusterStatusResponse) GetStatusAddress() string {
+	if x != nil {
+		return x.StatusAddress
+	}
+	return ""
+}
+
+func (x *ClusterStatusResponse) GetEvents() []*MasterEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
 type ReportDeadRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Incarnation   *metapb.Incarnation    `protobuf:"bytes,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
@@ -2495,7 +3043,7 @@ type ReportDeadRequest struct {
 
 func (x *ReportDeadRequest) Reset() {
 	*x = ReportDeadRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[39]
+	mi := &file_controlpb_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2507,7 +3055,7 @@ func (x *ReportDeadRequest) String() string {
 func (*ReportDeadRequest) ProtoMessage() {}
 
 func (x *ReportDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[39]
+	mi := &file_controlpb_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2520,7 +3068,7 @@ func (x *ReportDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportDeadRequest.ProtoReflect.Descriptor instead.
 func (*ReportDeadRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{39}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ReportDeadRequest) GetIncarnation() *metapb.Incarnation {
@@ -2545,7 +3093,7 @@ type ReportDeadResponse struct {
 
 func (x *ReportDeadResponse) Reset() {
 	*x = ReportDeadResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[40]
+	mi := &file_controlpb_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2557,7 +3105,7 @@ func (x *ReportDeadResponse) String() string {
 func (*ReportDeadResponse) ProtoMessage() {}
 
 func (x *ReportDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[40]
+	mi := &file_controlpb_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2570,7 +3118,7 @@ func (x *ReportDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportDeadResponse.ProtoReflect.Descriptor instead.
 func (*ReportDeadResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{40}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{48}
 }
 
 type SetSafeModeRequest struct {
@@ -2582,7 +3130,7 @@ type SetSafeModeRequest struct {
 
 func (x *SetSafeModeRequest) Reset() {
 	*x = SetSafeModeRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[41]
+	mi := &file_controlpb_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2594,7 +3142,7 @@ func (x *SetSafeModeRequest) String() string {
 func (*SetSafeModeRequest) ProtoMessage() {}
 
 func (x *SetSafeModeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[41]
+	mi := &file_controlpb_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2607,7 +3155,7 @@ func (x *SetSafeModeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSafeModeRequest.ProtoReflect.Descriptor instead.
 func (*SetSafeModeRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{41}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SetSafeModeRequest) GetOn() bool {
@@ -2625,7 +3173,7 @@ type SetSafeModeResponse struct {
 
 func (x *SetSafeModeResponse) Reset() {
 	*x = SetSafeModeResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[42]
+	mi := &file_controlpb_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2637,7 +3185,7 @@ func (x *SetSafeModeResponse) String() string {
 func (*SetSafeModeResponse) ProtoMessage() {}
 
 func (x *SetSafeModeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[42]
+	mi := &file_controlpb_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2650,7 +3198,7 @@ func (x *SetSafeModeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSafeModeResponse.ProtoReflect.Descriptor instead.
 func (*SetSafeModeResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{42}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{50}
 }
 
 var File_controlpb_control_proto protoreflect.FileDescriptor
@@ -2762,7 +3310,44 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\bnext_seq\x18\x04 \x01(\x04R\anextSeq\x12\x1f\n" +
 	"\vvisible_seq\x18\x05 \x01(\x04R\n" +
 	"visibleSeq\x12\x16\n" +
-	"\x06events\x18\x06 \x03(\tR\x06events\"W\n" +
+	"\x06events\x18\x06 \x03(\tR\x06events\"\x11\n" +
+	"\x0fActivityRequest\"\xeb\x01\n" +
+	"\x03Job\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06tablet\x18\x02 \x01(\x04R\x06tablet\x12\x14\n" +
+	"\x05table\x18\x03 \x01(\x04R\x05table\x12\x1d\n" +
+	"\n" +
+	"started_us\x18\x04 \x01(\x03R\tstartedUs\x12\x1d\n" +
+	"\n" +
+	"elapsed_us\x18\x05 \x01(\x03R\telapsedUs\x12\x19\n" +
+	"\bbytes_in\x18\x06 \x01(\x04R\abytesIn\x12\x1b\n" +
+	"\tbytes_out\x18\a \x01(\x04R\bbytesOut\x12\x16\n" +
+	"\x06detail\x18\b \x01(\tR\x06detail\x12\x14\n" +
+	"\x05error\x18\t \x01(\tR\x05error\"\xc4\x01\n" +
+	"\x10ActivityResponse\x122\n" +
+	"\arunning\x18\x01 \x03(\v2\x18.tabletdb.control.v1.JobR\arunning\x120\n" +
+	"\x06recent\x18\x02 \x03(\v2\x18.tabletdb.control.v1.JobR\x06recent\x12\x1f\n" +
+	"\vflush_queue\x18\x03 \x01(\rR\n" +
+	"flushQueue\x12)\n" +
+	"\x10compaction_queue\x18\x04 \x01(\rR\x0fcompactionQueue\">\n" +
+	"\vHeatRequest\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\x04R\x05table\x12\x19\n" +
+	"\bsince_us\x18\x02 \x01(\x03R\asinceUs\"\x90\x01\n" +
+	"\n" +
+	"HeatBucket\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\x04R\x05table\x12\x16\n" +
+	"\x06tablet\x18\x02 \x01(\x04R\x06tablet\x12\x14\n" +
+	"\x05start\x18\x03 \x01(\fR\x05start\x12\x10\n" +
+	"\x03end\x18\x04 \x01(\fR\x03end\x12\x14\n" +
+	"\x05reads\x18\x05 \x01(\x01R\x05reads\x12\x16\n" +
+	"\x06writes\x18\x06 \x01(\x01R\x06writes\"}\n" +
+	"\bHeatSlot\x12\x19\n" +
+	"\bstart_us\x18\x01 \x01(\x03R\astartUs\x12\x1b\n" +
+	"\tlength_us\x18\x02 \x01(\x03R\blengthUs\x129\n" +
+	"\abuckets\x18\x03 \x03(\v2\x1f.tabletdb.control.v1.HeatBucketR\abuckets\"\\\n" +
+	"\fHeatResponse\x12\x17\n" +
+	"\aslot_us\x18\x01 \x01(\x03R\x06slotUs\x123\n" +
+	"\x05slots\x18\x02 \x03(\v2\x1d.tabletdb.control.v1.HeatSlotR\x05slots\"W\n" +
 	"\x12SplitTabletRequest\x12\x16\n" +
 	"\x06tablet\x18\x01 \x01(\x04R\x06tablet\x12\x10\n" +
 	"\x03row\x18\x02 \x01(\fR\x03row\x12\x17\n" +
@@ -2821,7 +3406,7 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\treachable\x18\x03 \x01(\bR\treachable\x12\x1a\n" +
 	"\bassigned\x18\x04 \x01(\rR\bassigned\x12\x18\n" +
 	"\aserving\x18\x05 \x01(\rR\aserving\x12\x18\n" +
-	"\adrained\x18\x06 \x01(\bR\adrained\"\xe9\x01\n" +
+	"\adrained\x18\x06 \x01(\bR\adrained\"\x97\x02\n" +
 	"\x0eRecoveryStatus\x12/\n" +
 	"\x03log\x18\x01 \x01(\v2\x1d.tabletdb.meta.v1.IncarnationR\x03log\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\tR\x05phase\x12\x1d\n" +
@@ -2830,7 +3415,12 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\tsealed_us\x18\x04 \x01(\x03R\bsealedUs\x12\x17\n" +
 	"\adone_us\x18\x05 \x01(\x03R\x06doneUs\x12\x18\n" +
 	"\atablets\x18\x06 \x01(\rR\atablets\x12!\n" +
-	"\ftablets_left\x18\a \x01(\rR\vtabletsLeft\"\xb3\x03\n" +
+	"\ftablets_left\x18\a \x01(\rR\vtabletsLeft\x12\x12\n" +
+	"\x04name\x18\b \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\t \x01(\tR\aaddress\"6\n" +
+	"\vMasterEvent\x12\x13\n" +
+	"\x05at_us\x18\x01 \x01(\x03R\x04atUs\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\x94\x04\n" +
 	"\x15ClusterStatusResponse\x12\x16\n" +
 	"\x06master\x18\x01 \x01(\tR\x06master\x12\x1d\n" +
 	"\n" +
@@ -2848,14 +3438,16 @@ const file_controlpb_control_proto_rawDesc = "" +
 	" \x01(\tR\x0esafeModeReason\x12C\n" +
 	"\n" +
 	"recoveries\x18\v \x03(\v2#.tabletdb.control.v1.RecoveryStatusR\n" +
-	"recoveries\"l\n" +
+	"recoveries\x12%\n" +
+	"\x0estatus_address\x18\x14 \x01(\tR\rstatusAddress\x128\n" +
+	"\x06events\x18\x15 \x03(\v2 .tabletdb.control.v1.MasterEventR\x06events\"l\n" +
 	"\x11ReportDeadRequest\x12?\n" +
 	"\vincarnation\x18\x01 \x01(\v2\x1d.tabletdb.meta.v1.IncarnationR\vincarnation\x12\x16\n" +
 	"\x06reaped\x18\x02 \x01(\bR\x06reaped\"\x14\n" +
 	"\x12ReportDeadResponse\"$\n" +
 	"\x12SetSafeModeRequest\x12\x0e\n" +
 	"\x02on\x18\x01 \x01(\bR\x02on\"\x15\n" +
-	"\x13SetSafeModeResponse2\x8b\x06\n" +
+	"\x13SetSafeModeResponse2\xb1\a\n" +
 	"\fTabletServer\x12K\n" +
 	"\x04Load\x12 .tabletdb.control.v1.LoadRequest\x1a!.tabletdb.control.v1.LoadResponse\x12Q\n" +
 	"\x06Unload\x12\".tabletdb.control.v1.UnloadRequest\x1a#.tabletdb.control.v1.UnloadResponse\x12Q\n" +
@@ -2863,7 +3455,9 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\x05Flush\x12!.tabletdb.control.v1.FlushRequest\x1a\".tabletdb.control.v1.FlushResponse\x12T\n" +
 	"\aCompact\x12#.tabletdb.control.v1.CompactRequest\x1a$.tabletdb.control.v1.CompactResponse\x12i\n" +
 	"\x0eRefreshSchemas\x12*.tabletdb.control.v1.RefreshSchemasRequest\x1a+.tabletdb.control.v1.RefreshSchemasResponse\x12W\n" +
-	"\bDescribe\x12$.tabletdb.control.v1.DescribeRequest\x1a%.tabletdb.control.v1.DescribeResponse\x12N\n" +
+	"\bDescribe\x12$.tabletdb.control.v1.DescribeRequest\x1a%.tabletdb.control.v1.DescribeResponse\x12W\n" +
+	"\bActivity\x12$.tabletdb.control.v1.ActivityRequest\x1a%.tabletdb.control.v1.ActivityResponse\x12K\n" +
+	"\x04Heat\x12 .tabletdb.control.v1.HeatRequest\x1a!.tabletdb.control.v1.HeatResponse\x12N\n" +
 	"\x05Split\x12!.tabletdb.control.v1.SplitRequest\x1a\".tabletdb.control.v1.SplitResponse\x12N\n" +
 	"\x05Merge\x12!.tabletdb.control.v1.MergeRequest\x1a\".tabletdb.control.v1.MergeResponse2\xe4\n" +
 	"\n" +
@@ -2899,7 +3493,7 @@ func file_controlpb_control_proto_rawDescGZIP() []byte {
 	return file_controlpb_control_proto_rawDescData
 }
 
-var file_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_controlpb_control_proto_goTypes = []any{
 	(*SplitRequest)(nil),                        // 0: tabletdb.control.v1.SplitRequest
 	(*SplitResponse)(nil),                       // 1: tabletdb.control.v1.SplitResponse
@@ -2922,39 +3516,47 @@ var file_controlpb_control_proto_goTypes = []any{
 	(*RefreshSchemasResponse)(nil),              // 18: tabletdb.control.v1.RefreshSchemasResponse
 	(*DescribeRequest)(nil),                     // 19: tabletdb.control.v1.DescribeRequest
 	(*DescribeResponse)(nil),                    // 20: tabletdb.control.v1.DescribeResponse
-	(*SplitTabletRequest)(nil),                  // 21: tabletdb.control.v1.SplitTabletRequest
-	(*SplitTabletResponse)(nil),                 // 22: tabletdb.control.v1.SplitTabletResponse
-	(*MergeTabletsRequest)(nil),                 // 23: tabletdb.control.v1.MergeTabletsRequest
-	(*MergeTabletsResponse)(nil),                // 24: tabletdb.control.v1.MergeTabletsResponse
-	(*MoveTabletRequest)(nil),                   // 25: tabletdb.control.v1.MoveTabletRequest
-	(*MoveTabletResponse)(nil),                  // 26: tabletdb.control.v1.MoveTabletResponse
-	(*DrainServerRequest)(nil),                  // 27: tabletdb.control.v1.DrainServerRequest
-	(*DrainServerResponse)(nil),                 // 28: tabletdb.control.v1.DrainServerResponse
-	(*SetBalanceRequest)(nil),                   // 29: tabletdb.control.v1.SetBalanceRequest
-	(*SetBalanceResponse)(nil),                  // 30: tabletdb.control.v1.SetBalanceResponse
-	(*ExplainRequest)(nil),                      // 31: tabletdb.control.v1.ExplainRequest
-	(*Decision)(nil),                            // 32: tabletdb.control.v1.Decision
-	(*ExplainResponse)(nil),                     // 33: tabletdb.control.v1.ExplainResponse
-	(*DeleteTableResponse)(nil),                 // 34: tabletdb.control.v1.DeleteTableResponse
-	(*ClusterStatusRequest)(nil),                // 35: tabletdb.control.v1.ClusterStatusRequest
-	(*ServerStatus)(nil),                        // 36: tabletdb.control.v1.ServerStatus
-	(*RecoveryStatus)(nil),                      // 37: tabletdb.control.v1.RecoveryStatus
-	(*ClusterStatusResponse)(nil),               // 38: tabletdb.control.v1.ClusterStatusResponse
-	(*ReportDeadRequest)(nil),                   // 39: tabletdb.control.v1.ReportDeadRequest
-	(*ReportDeadResponse)(nil),                  // 40: tabletdb.control.v1.ReportDeadResponse
-	(*SetSafeModeRequest)(nil),                  // 41: tabletdb.control.v1.SetSafeModeRequest
-	(*SetSafeModeResponse)(nil),                 // 42: tabletdb.control.v1.SetSafeModeResponse
-	(*metapb.Incarnation)(nil),                  // 43: tabletdb.meta.v1.Incarnation
-	(*metapb.ServerRecord)(nil),                 // 44: tabletdb.meta.v1.ServerRecord
-	(*metapb.TabletRecord)(nil),                 // 45: tabletdb.meta.v1.TabletRecord
-	(*metapb.Manifest)(nil),                     // 46: tabletdb.meta.v1.Manifest
-	(*adminpb.CreateTableRequest)(nil),          // 47: google.bigtable.admin.v2.CreateTableRequest
-	(*adminpb.DeleteTableRequest)(nil),          // 48: google.bigtable.admin.v2.DeleteTableRequest
-	(*adminpb.ModifyColumnFamiliesRequest)(nil), // 49: google.bigtable.admin.v2.ModifyColumnFamiliesRequest
-	(*adminpb.GetTableRequest)(nil),             // 50: google.bigtable.admin.v2.GetTableRequest
-	(*adminpb.ListTablesRequest)(nil),           // 51: google.bigtable.admin.v2.ListTablesRequest
-	(*adminpb.Table)(nil),                       // 52: google.bigtable.admin.v2.Table
-	(*adminpb.ListTablesResponse)(nil),          // 53: google.bigtable.admin.v2.ListTablesResponse
+	(*ActivityRequest)(nil),                     // 21: tabletdb.control.v1.ActivityRequest
+	(*Job)(nil),                                 // 22: tabletdb.control.v1.Job
+	(*ActivityResponse)(nil),                    // 23: tabletdb.control.v1.ActivityResponse
+	(*HeatRequest)(nil),                         // 24: tabletdb.control.v1.HeatRequest
+	(*HeatBucket)(nil),                          // 25: tabletdb.control.v1.HeatBucket
+	(*HeatSlot)(nil),                            // 26: tabletdb.control.v1.HeatSlot
+	(*HeatResponse)(nil),                        // 27: tabletdb.control.v1.HeatResponse
+	(*SplitTabletRequest)(nil),                  // 28: tabletdb.control.v1.SplitTabletRequest
+	(*SplitTabletResponse)(nil),                 // 29: tabletdb.control.v1.SplitTabletResponse
+	(*MergeTabletsRequest)(nil),                 // 30: tabletdb.control.v1.MergeTabletsRequest
+	(*MergeTabletsResponse)(nil),                // 31: tabletdb.control.v1.MergeTabletsResponse
+	(*MoveTabletRequest)(nil),                   // 32: tabletdb.control.v1.MoveTabletRequest
+	(*MoveTabletResponse)(nil),                  // 33: tabletdb.control.v1.MoveTabletResponse
+	(*DrainServerRequest)(nil),                  // 34: tabletdb.control.v1.DrainServerRequest
+	(*DrainServerResponse)(nil),                 // 35: tabletdb.control.v1.DrainServerResponse
+	(*SetBalanceRequest)(nil),                   // 36: tabletdb.control.v1.SetBalanceRequest
+	(*SetBalanceResponse)(nil),                  // 37: tabletdb.control.v1.SetBalanceResponse
+	(*ExplainRequest)(nil),                      // 38: tabletdb.control.v1.ExplainRequest
+	(*Decision)(nil),                            // 39: tabletdb.control.v1.Decision
+	(*ExplainResponse)(nil),                     // 40: tabletdb.control.v1.ExplainResponse
+	(*DeleteTableResponse)(nil),                 // 41: tabletdb.control.v1.DeleteTableResponse
+	(*ClusterStatusRequest)(nil),                // 42: tabletdb.control.v1.ClusterStatusRequest
+	(*ServerStatus)(nil),                        // 43: tabletdb.control.v1.ServerStatus
+	(*RecoveryStatus)(nil),                      // 44: tabletdb.control.v1.RecoveryStatus
+	(*MasterEvent)(nil),                         // 45: tabletdb.control.v1.MasterEvent
+	(*ClusterStatusResponse)(nil),               // 46: tabletdb.control.v1.ClusterStatusResponse
+	(*ReportDeadRequest)(nil),                   // 47: tabletdb.control.v1.ReportDeadRequest
+	(*ReportDeadResponse)(nil),                  // 48: tabletdb.control.v1.ReportDeadResponse
+	(*SetSafeModeRequest)(nil),                  // 49: tabletdb.control.v1.SetSafeModeRequest
+	(*SetSafeModeResponse)(nil),                 // 50: tabletdb.control.v1.SetSafeModeResponse
+	(*metapb.Incarnation)(nil),                  // 51: tabletdb.meta.v1.Incarnation
+	(*metapb.ServerRecord)(nil),                 // 52: tabletdb.meta.v1.ServerRecord
+	(*metapb.TabletRecord)(nil),                 // 53: tabletdb.meta.v1.TabletRecord
+	(*metapb.Manifest)(nil),                     // 54: tabletdb.meta.v1.Manifest
+	(*adminpb.CreateTableRequest)(nil),          // 55: google.bigtable.admin.v2.CreateTableRequest
+	(*adminpb.DeleteTableRequest)(nil),          // 56: google.bigtable.admin.v2.DeleteTableRequest
+	(*adminpb.ModifyColumnFamiliesRequest)(nil), // 57: google.bigtable.admin.v2.ModifyColumnFamiliesRequest
+	(*adminpb.GetTableRequest)(nil),             // 58: google.bigtable.admin.v2.GetTableRequest
+	(*adminpb.ListTablesRequest)(nil),           // 59: google.bigtable.admin.v2.ListTablesRequest
+	(*adminpb.Table)(nil),                       // 60: google.bigtable.admin.v2.Table
+	(*adminpb.ListTablesResponse)(nil),          // 61: google.bigtable.admin.v2.ListTablesResponse
 }
 var file_controlpb_control_proto_depIdxs = []int32{
 	4,  // 0: tabletdb.control.v1.SplitRequest.tablet:type_name -> tabletdb.control.v1.TabletID
@@ -2964,71 +3566,80 @@ var file_controlpb_control_proto_depIdxs = []int32{
 	4,  // 4: tabletdb.control.v1.MergeResponse.merged:type_name -> tabletdb.control.v1.TabletID
 	4,  // 5: tabletdb.control.v1.LoadRequest.tablets:type_name -> tabletdb.control.v1.TabletID
 	4,  // 6: tabletdb.control.v1.UnloadRequest.tablet:type_name -> tabletdb.control.v1.TabletID
-	43, // 7: tabletdb.control.v1.UnloadRequest.to:type_name -> tabletdb.meta.v1.Incarnation
-	44, // 8: tabletdb.control.v1.StatusResponse.server:type_name -> tabletdb.meta.v1.ServerRecord
+	51, // 7: tabletdb.control.v1.UnloadRequest.to:type_name -> tabletdb.meta.v1.Incarnation
+	52, // 8: tabletdb.control.v1.StatusResponse.server:type_name -> tabletdb.meta.v1.ServerRecord
 	11, // 9: tabletdb.control.v1.StatusResponse.load:type_name -> tabletdb.control.v1.ServerLoad
 	10, // 10: tabletdb.control.v1.StatusResponse.tablets:type_name -> tabletdb.control.v1.TabletLoad
 	10, // 11: tabletdb.control.v1.DescribeResponse.load:type_name -> tabletdb.control.v1.TabletLoad
-	45, // 12: tabletdb.control.v1.DescribeResponse.record:type_name -> tabletdb.meta.v1.TabletRecord
-	46, // 13: tabletdb.control.v1.DescribeResponse.manifest:type_name -> tabletdb.meta.v1.Manifest
-	32, // 14: tabletdb.control.v1.ExplainResponse.decisions:type_name -> tabletdb.control.v1.Decision
-	44, // 15: tabletdb.control.v1.ServerStatus.server:type_name -> tabletdb.meta.v1.ServerRecord
-	11, // 16: tabletdb.control.v1.ServerStatus.load:type_name -> tabletdb.control.v1.ServerLoad
-	43, // 17: tabletdb.control.v1.RecoveryStatus.log:type_name -> tabletdb.meta.v1.Incarnation
-	36, // 18: tabletdb.control.v1.ClusterStatusResponse.servers:type_name -> tabletdb.control.v1.ServerStatus
-	37, // 19: tabletdb.control.v1.ClusterStatusResponse.recoveries:type_name -> tabletdb.control.v1.RecoveryStatus
-	43, // 20: tabletdb.control.v1.ReportDeadRequest.incarnation:type_name -> tabletdb.meta.v1.Incarnation
-	5,  // 21: tabletdb.control.v1.TabletServer.Load:input_type -> tabletdb.control.v1.LoadRequest
-	7,  // 22: tabletdb.control.v1.TabletServer.Unload:input_type -> tabletdb.control.v1.UnloadRequest
-	9,  // 23: tabletdb.control.v1.TabletServer.Status:input_type -> tabletdb.control.v1.StatusRequest
-	13, // 24: tabletdb.control.v1.TabletServer.Flush:input_type -> tabletdb.control.v1.FlushRequest
-	15, // 25: tabletdb.control.v1.TabletServer.Compact:input_type -> tabletdb.control.v1.CompactRequest
-	17, // 26: tabletdb.control.v1.TabletServer.RefreshSchemas:input_type -> tabletdb.control.v1.RefreshSchemasRequest
-	19, // 27: tabletdb.control.v1.TabletServer.Describe:input_type -> tabletdb.control.v1.DescribeRequest
-	0,  // 28: tabletdb.control.v1.TabletServer.Split:input_type -> tabletdb.control.v1.SplitRequest
-	2,  // 29: tabletdb.control.v1.TabletServer.Merge:input_type -> tabletdb.control.v1.MergeRequest
-	47, // 30: tabletdb.control.v1.Master.CreateTable:input_type -> google.bigtable.admin.v2.CreateTableRequest
-	48, // 31: tabletdb.control.v1.Master.DeleteTable:input_type -> google.bigtable.admin.v2.DeleteTableRequest
-	49, // 32: tabletdb.control.v1.Master.ModifyColumnFamilies:input_type -> google.bigtable.admin.v2.ModifyColumnFamiliesRequest
-	50, // 33: tabletdb.control.v1.Master.GetTable:input_type -> google.bigtable.admin.v2.GetTableRequest
-	51, // 34: tabletdb.control.v1.Master.ListTables:input_type -> google.bigtable.admin.v2.ListTablesRequest
-	35, // 35: tabletdb.control.v1.Master.ClusterStatus:input_type -> tabletdb.control.v1.ClusterStatusRequest
-	39, // 36: tabletdb.control.v1.Master.ReportDead:input_type -> tabletdb.control.v1.ReportDeadRequest
-	41, // 37: tabletdb.control.v1.Master.SetSafeMode:input_type -> tabletdb.control.v1.SetSafeModeRequest
-	21, // 38: tabletdb.control.v1.Master.SplitTablet:input_type -> tabletdb.control.v1.SplitTabletRequest
-	23, // 39: tabletdb.control.v1.Master.MergeTablets:input_type -> tabletdb.control.v1.MergeTabletsRequest
-	25, // 40: tabletdb.control.v1.Master.MoveTablet:input_type -> tabletdb.control.v1.MoveTabletRequest
-	27, // 41: tabletdb.control.v1.Master.DrainServer:input_type -> tabletdb.control.v1.DrainServerRequest
-	29, // 42: tabletdb.control.v1.Master.SetBalance:input_type -> tabletdb.control.v1.SetBalanceRequest
-	31, // 43: tabletdb.control.v1.Master.Explain:input_type -> tabletdb.control.v1.ExplainRequest
-	6,  // 44: tabletdb.control.v1.TabletServer.Load:output_type -> tabletdb.control.v1.LoadResponse
-	8,  // 45: tabletdb.control.v1.TabletServer.Unload:output_type -> tabletdb.control.v1.UnloadResponse
-	12, // 46: tabletdb.control.v1.TabletServer.Status:output_type -> tabletdb.control.v1.StatusResponse
-	14, // 47: tabletdb.control.v1.TabletServer.Flush:output_type -> tabletdb.control.v1.FlushResponse
-	16, // 48: tabletdb.control.v1.TabletServer.Compact:output_type -> tabletdb.control.v1.CompactResponse
-	18, // 49: tabletdb.control.v1.TabletServer.RefreshSchemas:output_type -> tabletdb.control.v1.RefreshSchemasResponse
-	20, // 50: tabletdb.control.v1.TabletServer.Describe:output_type -> tabletdb.control.v1.DescribeResponse
-	1,  // 51: tabletdb.control.v1.TabletServer.Split:output_type -> tabletdb.control.v1.SplitResponse
-	3,  // 52: tabletdb.control.v1.TabletServer.Merge:output_type -> tabletdb.control.v1.MergeResponse
-	52, // 53: tabletdb.control.v1.Master.CreateTable:output_type -> google.bigtable.admin.v2.Table
-	34, // 54: tabletdb.control.v1.Master.DeleteTable:output_type -> tabletdb.control.v1.DeleteTableResponse
-	52, // 55: tabletdb.control.v1.Master.ModifyColumnFamilies:output_type -> google.bigtable.admin.v2.Table
-	52, // 56: tabletdb.control.v1.Master.GetTable:output_type -> google.bigtable.admin.v2.Table
-	53, // 57: tabletdb.control.v1.Master.ListTables:output_type -> google.bigtable.admin.v2.ListTablesResponse
-	38, // 58: tabletdb.control.v1.Master.ClusterStatus:output_type -> tabletdb.control.v1.ClusterStatusResponse
-	40, // 59: tabletdb.control.v1.Master.ReportDead:output_type -> tabletdb.control.v1.ReportDeadResponse
-	42, // 60: tabletdb.control.v1.Master.SetSafeMode:output_type -> tabletdb.control.v1.SetSafeModeResponse
-	22, // 61: tabletdb.control.v1.Master.SplitTablet:output_type -> tabletdb.control.v1.SplitTabletResponse
-	24, // 62: tabletdb.control.v1.Master.MergeTablets:output_type -> tabletdb.control.v1.MergeTabletsResponse
-	26, // 63: tabletdb.control.v1.Master.MoveTablet:output_type -> tabletdb.control.v1.MoveTabletResponse
-	28, // 64: tabletdb.control.v1.Master.DrainServer:output_type -> tabletdb.control.v1.DrainServerResponse
-	30, // 65: tabletdb.control.v1.Master.SetBalance:output_type -> tabletdb.control.v1.SetBalanceResponse
-	33, // 66: tabletdb.control.v1.Master.Explain:output_type -> tabletdb.control.v1.ExplainResponse
-	44, // [44:67] is the sub-list for method output_type
-	21, // [21:44] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	53, // 12: tabletdb.control.v1.DescribeResponse.record:type_name -> tabletdb.meta.v1.TabletRecord
+	54, // 13: tabletdb.control.v1.DescribeResponse.manifest:type_name -> tabletdb.meta.v1.Manifest
+	22, // 14: tabletdb.control.v1.ActivityResponse.running:type_name -> tabletdb.control.v1.Job
+	22, // 15: tabletdb.control.v1.ActivityResponse.recent:type_name -> tabletdb.control.v1.Job
+	25, // 16: tabletdb.control.v1.HeatSlot.buckets:type_name -> tabletdb.control.v1.HeatBucket
+	26, // 17: tabletdb.control.v1.HeatResponse.slots:type_name -> tabletdb.control.v1.HeatSlot
+	39, // 18: tabletdb.control.v1.ExplainResponse.decisions:type_name -> tabletdb.control.v1.Decision
+	52, // 19: tabletdb.control.v1.ServerStatus.server:type_name -> tabletdb.meta.v1.ServerRecord
+	11, // 20: tabletdb.control.v1.ServerStatus.load:type_name -> tabletdb.control.v1.ServerLoad
+	51, // 21: tabletdb.control.v1.RecoveryStatus.log:type_name -> tabletdb.meta.v1.Incarnation
+	43, // 22: tabletdb.control.v1.ClusterStatusResponse.servers:type_name -> tabletdb.control.v1.ServerStatus
+	44, // 23: tabletdb.control.v1.ClusterStatusResponse.recoveries:type_name -> tabletdb.control.v1.RecoveryStatus
+	45, // 24: tabletdb.control.v1.ClusterStatusResponse.events:type_name -> tabletdb.control.v1.MasterEvent
+	51, // 25: tabletdb.control.v1.ReportDeadRequest.incarnation:type_name -> tabletdb.meta.v1.Incarnation
+	5,  // 26: tabletdb.control.v1.TabletServer.Load:input_type -> tabletdb.control.v1.LoadRequest
+	7,  // 27: tabletdb.control.v1.TabletServer.Unload:input_type -> tabletdb.control.v1.UnloadRequest
+	9,  // 28: tabletdb.control.v1.TabletServer.Status:input_type -> tabletdb.control.v1.StatusRequest
+	13, // 29: tabletdb.control.v1.TabletServer.Flush:input_type -> tabletdb.control.v1.FlushRequest
+	15, // 30: tabletdb.control.v1.TabletServer.Compact:input_type -> tabletdb.control.v1.CompactRequest
+	17, // 31: tabletdb.control.v1.TabletServer.RefreshSchemas:input_type -> tabletdb.control.v1.RefreshSchemasRequest
+	19, // 32: tabletdb.control.v1.TabletServer.Describe:input_type -> tabletdb.control.v1.DescribeRequest
+	21, // 33: tabletdb.control.v1.TabletServer.Activity:input_type -> tabletdb.control.v1.ActivityRequest
+	24, // 34: tabletdb.control.v1.TabletServer.Heat:input_type -> tabletdb.control.v1.HeatRequest
+	0,  // 35: tabletdb.control.v1.TabletServer.Split:input_type -> tabletdb.control.v1.SplitRequest
+	2,  // 36: tabletdb.control.v1.TabletServer.Merge:input_type -> tabletdb.control.v1.MergeRequest
+	55, // 37: tabletdb.control.v1.Master.CreateTable:input_type -> google.bigtable.admin.v2.CreateTableRequest
+	56, // 38: tabletdb.control.v1.Master.DeleteTable:input_type -> google.bigtable.admin.v2.DeleteTableRequest
+	57, // 39: tabletdb.control.v1.Master.ModifyColumnFamilies:input_type -> google.bigtable.admin.v2.ModifyColumnFamiliesRequest
+	58, // 40: tabletdb.control.v1.Master.GetTable:input_type -> google.bigtable.admin.v2.GetTableRequest
+	59, // 41: tabletdb.control.v1.Master.ListTables:input_type -> google.bigtable.admin.v2.ListTablesRequest
+	42, // 42: tabletdb.control.v1.Master.ClusterStatus:input_type -> tabletdb.control.v1.ClusterStatusRequest
+	47, // 43: tabletdb.control.v1.Master.ReportDead:input_type -> tabletdb.control.v1.ReportDeadRequest
+	49, // 44: tabletdb.control.v1.Master.SetSafeMode:input_type -> tabletdb.control.v1.SetSafeModeRequest
+	28, // 45: tabletdb.control.v1.Master.SplitTablet:input_type -> tabletdb.control.v1.SplitTabletRequest
+	30, // 46: tabletdb.control.v1.Master.MergeTablets:input_type -> tabletdb.control.v1.MergeTabletsRequest
+	32, // 47: tabletdb.control.v1.Master.MoveTablet:input_type -> tabletdb.control.v1.MoveTabletRequest
+	34, // 48: tabletdb.control.v1.Master.DrainServer:input_type -> tabletdb.control.v1.DrainServerRequest
+	36, // 49: tabletdb.control.v1.Master.SetBalance:input_type -> tabletdb.control.v1.SetBalanceRequest
+	38, // 50: tabletdb.control.v1.Master.Explain:input_type -> tabletdb.control.v1.ExplainRequest
+	6,  // 51: tabletdb.control.v1.TabletServer.Load:output_type -> tabletdb.control.v1.LoadResponse
+	8,  // 52: tabletdb.control.v1.TabletServer.Unload:output_type -> tabletdb.control.v1.UnloadResponse
+	12, // 53: tabletdb.control.v1.TabletServer.Status:output_type -> tabletdb.control.v1.StatusResponse
+	14, // 54: tabletdb.control.v1.TabletServer.Flush:output_type -> tabletdb.control.v1.FlushResponse
+	16, // 55: tabletdb.control.v1.TabletServer.Compact:output_type -> tabletdb.control.v1.CompactResponse
+	18, // 56: tabletdb.control.v1.TabletServer.RefreshSchemas:output_type -> tabletdb.control.v1.RefreshSchemasResponse
+	20, // 57: tabletdb.control.v1.TabletServer.Describe:output_type -> tabletdb.control.v1.DescribeResponse
+	23, // 58: tabletdb.control.v1.TabletServer.Activity:output_type -> tabletdb.control.v1.ActivityResponse
+	27, // 59: tabletdb.control.v1.TabletServer.Heat:output_type -> tabletdb.control.v1.HeatResponse
+	1,  // 60: tabletdb.control.v1.TabletServer.Split:output_type -> tabletdb.control.v1.SplitResponse
+	3,  // 61: tabletdb.control.v1.TabletServer.Merge:output_type -> tabletdb.control.v1.MergeResponse
+	60, // 62: tabletdb.control.v1.Master.CreateTable:output_type -> google.bigtable.admin.v2.Table
+	41, // 63: tabletdb.control.v1.Master.DeleteTable:output_type -> tabletdb.control.v1.DeleteTableResponse
+	60, // 64: tabletdb.control.v1.Master.ModifyColumnFamilies:output_type -> google.bigtable.admin.v2.Table
+	60, // 65: tabletdb.control.v1.Master.GetTable:output_type -> google.bigtable.admin.v2.Table
+	61, // 66: tabletdb.control.v1.Master.ListTables:output_type -> google.bigtable.admin.v2.ListTablesResponse
+	46, // 67: tabletdb.control.v1.Master.ClusterStatus:output_type -> tabletdb.control.v1.ClusterStatusResponse
+	48, // 68: tabletdb.control.v1.Master.ReportDead:output_type -> tabletdb.control.v1.ReportDeadResponse
+	50, // 69: tabletdb.control.v1.Master.SetSafeMode:output_type -> tabletdb.control.v1.SetSafeModeResponse
+	29, // 70: tabletdb.control.v1.Master.SplitTablet:output_type -> tabletdb.control.v1.SplitTabletResponse
+	31, // 71: tabletdb.control.v1.Master.MergeTablets:output_type -> tabletdb.control.v1.MergeTabletsResponse
+	33, // 72: tabletdb.control.v1.Master.MoveTablet:output_type -> tabletdb.control.v1.MoveTabletResponse
+	35, // 73: tabletdb.control.v1.Master.DrainServer:output_type -> tabletdb.control.v1.DrainServerResponse
+	37, // 74: tabletdb.control.v1.Master.SetBalance:output_type -> tabletdb.control.v1.SetBalanceResponse
+	40, // 75: tabletdb.control.v1.Master.Explain:output_type -> tabletdb.control.v1.ExplainResponse
+	51, // [51:76] is the sub-list for method output_type
+	26, // [26:51] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_controlpb_control_proto_init() }
@@ -3042,7 +3653,7 @@ func file_controlpb_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_controlpb_control_proto_rawDesc), len(file_controlpb_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   43,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

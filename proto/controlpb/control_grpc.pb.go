@@ -31,6 +31,8 @@ const (
 	TabletServer_Compact_FullMethodName        = "/tabletdb.control.v1.TabletServer/Compact"
 	TabletServer_RefreshSchemas_FullMethodName = "/tabletdb.control.v1.TabletServer/RefreshSchemas"
 	TabletServer_Describe_FullMethodName       = "/tabletdb.control.v1.TabletServer/Describe"
+	TabletServer_Activity_FullMethodName       = "/tabletdb.control.v1.TabletServer/Activity"
+	TabletServer_Heat_FullMethodName           = "/tabletdb.control.v1.TabletServer/Heat"
 	TabletServer_Split_FullMethodName          = "/tabletdb.control.v1.TabletServer/Split"
 	TabletServer_Merge_FullMethodName          = "/tabletdb.control.v1.TabletServer/Merge"
 )
@@ -58,6 +60,10 @@ type TabletServerClient interface {
 	RefreshSchemas(ctx context.Context, in *RefreshSchemasRequest, opts ...grpc.CallOption) (*RefreshSchemasResponse, error)
 	// Describe tells everything about one tablet.
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
+	// Activity tells which flushes, compactions and loads run and ran.
+	Activity(ctx context.Context, in *ActivityRequest, opts ...grpc.CallOption) (*ActivityResponse, error)
+	// Heat tells which rows got how many requests when.
+	Heat(ctx context.Context, in *HeatRequest, opts ...grpc.CallOption) (*HeatResponse, error)
 	// Split replaces a tablet by two that the same server serves. It returns when
 	// they do.
 	Split(ctx context.Context, in *SplitRequest, opts ...grpc.CallOption) (*SplitResponse, error)
@@ -143,6 +149,26 @@ func (c *tabletServerClient) Describe(ctx context.Context, in *DescribeRequest, 
 	return out, nil
 }
 
+func (c *tabletServerClient) Activity(ctx context.Context, in *ActivityRequest, opts ...grpc.CallOption) (*ActivityResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ActivityResponse)
+	err := c.cc.Invoke(ctx, TabletServer_Activity_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tabletServerClient) Heat(ctx context.Context, in *HeatRequest, opts ...grpc.CallOption) (*HeatResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HeatResponse)
+	err := c.cc.Invoke(ctx, TabletServer_Heat_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *tabletServerClient) Split(ctx context.Context, in *SplitRequest, opts ...grpc.CallOption) (*SplitResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SplitResponse)
@@ -186,6 +212,10 @@ type TabletServerServer interface {
 	RefreshSchemas(context.Context, *RefreshSchemasRequest) (*RefreshSchemasResponse, error)
 	// Describe tells everything about one tablet.
 	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
+	// Activity tells which flushes, compactions and loads run and ran.
+	Activity(context.Context, *ActivityRequest) (*ActivityResponse, error)
+	// Heat tells which rows got how many requests when.
+	Heat(context.Context, *HeatRequest) (*HeatResponse, error)
 	// Split replaces a tablet by two that the same server serves. It returns when
 	// they do.
 	Split(context.Context, *SplitRequest) (*SplitResponse, error)
@@ -221,6 +251,12 @@ func (UnimplementedTabletServerServer) RefreshSchemas(context.Context, *RefreshS
 }
 func (UnimplementedTabletServerServer) Describe(context.Context, *DescribeRequest) (*DescribeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Describe not implemented")
+}
+func (UnimplementedTabletServerServer) Activity(context.Context, *ActivityRequest) (*ActivityResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Activity not implemented")
+}
+func (UnimplementedTabletServerServer) Heat(context.Context, *HeatRequest) (*HeatResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Heat not implemented")
 }
 func (UnimplementedTabletServerServer) Split(context.Context, *SplitRequest) (*SplitResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Split not implemented")
@@ -375,6 +411,42 @@ func _TabletServer_Describe_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TabletServer_Activity_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ActivityRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TabletServerServer).Activity(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TabletServer_Activity_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TabletServerServer).Activity(ctx, req.(*ActivityRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TabletServer_Heat_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HeatRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TabletServerServer).Heat(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TabletServer_Heat_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TabletServerServer).Heat(ctx, req.(*HeatRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _TabletServer_Split_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(SplitRequest)
 	if err := dec(in); err != nil {
@@ -445,6 +517,14 @@ var TabletServer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Describe",
 			Handler:    _TabletServer_Describe_Handler,
+		},
+		{
+			MethodName: "Activity",
+			Handler:    _TabletServer_Activity_Handler,
+		},
+		{
+			MethodName: "Heat",
+			Handler:    _TabletServer_Heat_Handler,
 		},
 		{
 			MethodName: "Split",

@@ -2147,7 +2147,9 @@ type StatusResponse struct {
 	// Since the last word from the leader; absent at the leader itself.
 	LastContact *durationpb.Duration `protobuf:"bytes,16,opt,name=last_contact,json=lastContact,proto3" json:"last_contact,omitempty"`
 	// Why the replica stopped taking part; empty while it does.
-	Failure       string `protobuf:"bytes,17,opt,name=failure,proto3" json:"failure,omitempty"`
+	Failure string `protobuf:"bytes,17,opt,name=failure,proto3" json:"failure,omitempty"`
+	// Where its status pages are.
+	StatusAddress string `protobuf:"bytes,18,opt,name=status_address,json=statusAddress,proto3" json:"status_address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2297,6 +2299,13 @@ func (x *StatusResponse) GetLastContact() *durationpb.Duration {
 func (x *StatusResponse) GetFailure() string {
 	if x != nil {
 		return x.Failure
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetStatusAddress() string {
+	if x != nil {
+		return x.StatusAddress
 	}
 	return ""
 }
@@ -2982,7 +2991,7 @@ const file_lockpb_lockservice_proto_rawDesc = "" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x14\n" +
-	"\x05voter\x18\x03 \x01(\bR\x05voter\"\x98\x04\n" +
+	"\x05voter\x18\x03 \x01(\bR\x05voter\"\xbf\x04\n" +
 	"\x0eStatusResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
@@ -3004,7 +3013,8 @@ const file_lockpb_lockservice_proto_rawDesc = "" +
 	"\bsessions\x18\x0e \x01(\x04R\bsessions\x12/\n" +
 	"\amembers\x18\x0f \x03(\v2\x15.tabletdb.lock.MemberR\amembers\x12<\n" +
 	"\flast_contact\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\vlastContact\x12\x18\n" +
-	"\afailure\x18\x11 \x01(\tR\afailure\"C\n" +
+	"\afailure\x18\x11 \x01(\tR\afailure\x12%\n" +
+	"\x0estatus_address\x18\x12 \x01(\tR\rstatusAddress\"C\n" +
 	"\x10BootstrapRequest\x12/\n" +
 	"\amembers\x18\x01 \x03(\v2\x15.tabletdb.lock.MemberR\amembers\"\x13\n" +
 	"\x11BootstrapResponse\"<\n" +

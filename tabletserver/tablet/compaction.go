@@ -20,7 +20,7 @@ import (
 // and reports whether there was something to merge. The merge runs beside
 // flushes; only its commit excludes them. One compaction of a tablet runs at a
 // time: a second call returns at once.
-func (t *Tablet) Compact(ctx context.Context, major bool) (bool, error) {
+func (t *Tablet) Compact(ctx context.Context, major bool) (merged bool, err error) {
 	if !t.compacting.TryLock() {
 		return false, nil
 	}
@@ -47,6 +47,9 @@ func (t *Tablet) Compact(ctx context.Context, major bool) (bool, error) {
 	for _, r := range v.manifest.Runs[p.From:p.To] {
 		size += r.Size()
 	}
+	var written int64
+	job := t.begin("compaction", fmt.Sprintf("runs %d to %d of %d: %s", p.From+1, p.To, len(v.runs), p.Reason), size)
+	defer func() { t.env.Jobs.end(job, written, err) }()
 	out, err := t.write(limit.WithClass(ctx, limit.Background), merging.New(inputs...), p.To == len(v.runs), size)
 	if err != nil {
 		return false, fmt.Errorf("compact tablet %d: %w", t.id, err)
@@ -68,6 +71,7 @@ func (t *Tablet) Compact(ctx context.Context, major bool) (bool, error) {
 		return false, fmt.Errorf("compact tablet %d: %w", t.id, err)
 	}
 	t.env.Files.obsolete(v.manifest.Runs[p.From:p.To])
+	written = out.run.Size()
 	t.env.Counts.Compactions.Add(1)
 	t.env.Counts.CompactedBytes.Add(out.run.Size())
 	t.event("compacted runs %d to %d (%s): %d KiB to %d KiB in %v", p.From, p.To, p.Reason, size>>10, out.run.Size()>>10, time.Since(began).Round(time.Millisecond))

@@ -31,6 +31,8 @@ type Env struct {
 
 	// Counts counts what the tablets did, for the metrics.
 	Counts Counts
+	// Jobs remembers what the tablets are at, for the status pages.
+	Jobs Jobs
 
 	// WantFlush and WantCompact are called when a tablet needs one; they only
 	// note it. WantFlush may be called with the tablet's lock held.

@@ -30,7 +30,8 @@ func (t *Tablet) Flush(ctx context.Context) error {
 }
 
 // flush does the work of Flush; the caller holds change.
-func (t *Tablet) flush(ctx context.Context) error {
+func (t *Tablet) flush(ctx context.Context) (err error) {
+	var written int64
 	t.mu.Lock()
 	if t.State() != Serving {
 		t.mu.Unlock()
@@ -46,19 +47,20 @@ func (t *Tablet) flush(ctx context.Context) error {
 	}
 	began := time.Now()
 	newest := v.frozen[0]
+	job := t.begin("flush", fmt.Sprintf("%d memtables", len(v.frozen)), memBytes(v.frozen))
+	defer func() { t.env.Jobs.end(job, written, err) }()
 	if newest.batch != nil { // acknowledged records only (R3)
 		if err := newest.batch.Wait(ctx); err != nil {
 			return fmt.Errorf("flush tablet %d: %w", t.id, err)
 		}
 	}
 	inputs := make([]base.Iterator, len(v.frozen))
-	var size int64
 	var drops []manifest.Drop
 	for i, m := range v.frozen {
 		inputs[i] = over(t.iterate(m), spansOver(v.drops, m.last, newest.last))
 		drops = append(drops, m.drops...)
-		size += m.size()
 	}
+	size := memBytes(v.frozen)
 	files, err := t.write(ctx, merging.New(inputs...), len(v.manifest.Runs) == 0, size)
 	if err != nil {
 		return fmt.Errorf("flush tablet %d: %w", t.id, err)
@@ -75,11 +77,20 @@ func (t *Tablet) flush(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("flush tablet %d: %w", t.id, err)
 	}
+	written = files.run.Size()
 	t.env.Counts.Flushes.Add(1)
 	t.env.Counts.FlushedBytes.Add(files.run.Size())
 	t.event("flushed %d KiB of memory to %d KiB in %d files in %v", size>>10, files.run.Size()>>10, len(files.run), time.Since(began).Round(time.Millisecond))
 	t.env.WantCompact(t)
 	return nil
+}
+
+// memBytes is how much is in memtables.
+func memBytes(list []*mem) (n int64) {
+	for _, m := range list {
+		n += m.size()
+	}
+	return n
 }
 
 // dropEntries commits that log entries are not needed any more.

@@ -33,7 +33,9 @@ func (t *Tablet) Load(ctx context.Context) error {
 		return err
 	}
 	defer t.unlockChange()
+	job := t.begin("load", "", 0)
 	err := t.load(ctx)
+	t.env.Jobs.end(job, 0, err)
 	if err != nil {
 		if errors.Is(err, base.ErrCorrupt) {
 			t.mu.Lock()
