@@ -51,6 +51,11 @@ func inWorld(t *testing.T, f func(w *world)) { inWorldAt(t, "", f) }
 
 // inWorldAt is inWorld with lock servers that keep their state in a directory.
 func inWorldAt(t *testing.T, dir string, f func(w *world)) {
+	inWorldWith(t, func(c *cluster.Config) { c.Dir = dir }, f)
+}
+
+// inWorldWith is inWorld with a configuration that is changed.
+func inWorldWith(t *testing.T, adjust func(*cluster.Config), f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, ctx: t.Context(), net: memnet.New(), written: map[string]string{}}
 		w.store = faulty.New(storemem.New(), faulty.Options{Seed: 1})
@@ -61,14 +66,16 @@ func inWorldAt(t *testing.T, dir string, f func(w *world)) {
 		}
 		node := func(name string) rpc.Network { return w.net.Node(name) }
 		start := time.Now()
-		c, err := cluster.Open(w.ctx, cluster.Config{
-			Dir: dir, Store: w.store, LockServers: 3, Masters: 2, TabletServers: 3, Node: node, Host: "mem",
+		cfg := cluster.Config{
+			Store: w.store, LockServers: 3, Masters: 2, TabletServers: 3, Node: node, Host: "mem",
 			LogStore: func(name string) objstore.Store {
 				w.logs[name] = faulty.New(w.store, faulty.Options{Seed: 2})
 				return w.logs[name]
 			},
 			Clock: func() time.Duration { return time.Since(start) }, Logger: log,
-		})
+		}
+		adjust(&cfg)
+		c, err := cluster.Open(w.ctx, cfg)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,6 +19,8 @@ import (
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/cluster"
+	"github.com/tabletdb/tabletdb/master"
+	"github.com/tabletdb/tabletdb/master/balance"
 	"github.com/tabletdb/tabletdb/tabletserver"
 	"github.com/tabletdb/tabletdb/tabletserver/tablet"
 )
@@ -54,6 +56,10 @@ type Config struct {
 	FileMB        int64         `koanf:"file-mb" yaml:"file-mb"`
 	Linger        time.Duration `koanf:"linger" yaml:"linger"`
 	UploadsAtOnce int           `koanf:"uploads-at-once" yaml:"uploads-at-once"`
+
+	SplitMB       int64         `koanf:"split-mb" yaml:"split-mb"`
+	SplitRequests int64         `koanf:"split-requests" yaml:"split-requests"`
+	MergeAge      time.Duration `koanf:"merge-age" yaml:"merge-age"`
 
 	LogLevel  string `koanf:"log-level" yaml:"log-level"`
 	LogFormat string `koanf:"log-format" yaml:"log-format"`
@@ -99,6 +105,11 @@ func flags(f *pflag.FlagSet, role string) {
 	}
 	if has("tabletserver", "master", "dev") {
 		f.Duration("session-ttl", cluster.SessionTTL, "how long a server may be silent before it counts as dead")
+	}
+	if has("master", "dev") {
+		f.Int64("split-mb", 1024, "size at which a tablet is split; neighbours with a quarter of it together may be merged")
+		f.Int64("split-requests", 5000, "requests per second at which a tablet is split")
+		f.Duration("merge-age", time.Hour, "how long neighbours must be small and idle to be merged (0: they never are)")
 	}
 	if has("tabletserver", "dev") {
 		f.String("name", "", "name of this server that is stable over restarts")
@@ -185,6 +196,9 @@ func (c *Config) validate() error {
 	if c.CacheDir != "" && c.CacheDir != noCache && !(c.CacheGB >= minCacheGB && c.CacheGB <= maxCacheGB) {
 		return fmt.Errorf("%w: --cache-gb %v; want %v to %v", base.ErrInvalid, c.CacheGB, minCacheGB, maxCacheGB)
 	}
+	if c.SplitMB < 0 || c.SplitRequests < 0 || c.MergeAge < 0 {
+		return fmt.Errorf("%w: --split-mb %d, --split-requests %d, --merge-age %v; they must not be negative", base.ErrInvalid, c.SplitMB, c.SplitRequests, c.MergeAge)
+	}
 	if c.SessionTTL < 0 || (c.SessionTTL > 0 && c.SessionTTL < time.Second) {
 		return fmt.Errorf("%w: --session-ttl %v; at least 1s", base.ErrInvalid, c.SessionTTL)
 	}
@@ -229,6 +243,17 @@ func (c *Config) devCache() string {
 		return ""
 	}
 	return filepath.Join(c.Data, "cache")
+}
+
+// masterOptions are the knobs of a master.
+func (c *Config) masterOptions() master.Options {
+	o := master.Options{TTL: c.SessionTTL, Balance: balance.Options{
+		SplitBytes: c.SplitMB << 20, SplitRequests: float64(c.SplitRequests), MergeAge: c.MergeAge,
+	}}
+	if c.MergeAge == 0 {
+		o.Balance.MergeBytes = -1
+	}
+	return o
 }
 
 // tabletOptions are the knobs of a tablet server.

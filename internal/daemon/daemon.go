@@ -22,7 +22,6 @@ import (
 	"github.com/tabletdb/tabletdb/lockservice"
 	lockclient "github.com/tabletdb/tabletdb/lockservice/client"
 	lockserver "github.com/tabletdb/tabletdb/lockservice/server"
-	"github.com/tabletdb/tabletdb/master"
 	storecluster "github.com/tabletdb/tabletdb/objstore/cluster"
 	"github.com/tabletdb/tabletdb/objstore/openstore"
 )
@@ -244,7 +243,7 @@ func runMaster(ctx context.Context, p *process) error {
 		return err
 	}
 	defer closeEnv()
-	n, err := cluster.OpenMaster(e, p.cfg.Listen, master.Options{TTL: p.cfg.SessionTTL})
+	n, err := cluster.OpenMaster(e, p.cfg.Listen, p.cfg.masterOptions())
 	if err != nil {
 		return err
 	}
@@ -301,7 +300,7 @@ func runDev(ctx context.Context, p *process) error {
 		Dir: c.Data, StoreURL: c.Store, StoreOptions: openstore.Options{CreateBucket: c.CreateBucket}, Cache: c.cache(c.devCache()),
 		TabletServers: c.TabletServers, LockAddr: c.LockListen, GatewayAddr: c.Listen,
 		Logger: p.log, Registerer: p.registry, Version: p.version, Strict: c.Strict,
-		Master: master.Options{TTL: c.SessionTTL}, Tablet: c.tabletOptions(),
+		Master: c.masterOptions(), Tablet: c.tabletOptions(),
 	})
 	if err != nil {
 		return err
