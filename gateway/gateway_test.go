@@ -240,7 +240,7 @@ func TestErrors(t *testing.T) {
 				return err
 			}},
 			{"an admin call we do not have", codes.Unimplemented, func() error {
-				_, err := x.tables.UndeleteTable(ctx, &adminpb.UndeleteTableRequest{})
+				_, err := x.tables.SnapshotTable(ctx, &adminpb.SnapshotTableRequest{})
 				return err
 			}},
 		} {

@@ -20,7 +20,6 @@ func notOffered(what string) error {
 
 const (
 	snapshots     = "snapshots, which were a private alpha; take a backup"
-	undelete      = "UndeleteTable: a deleted table is gone; restore a backup of it"
 	memoryLayers  = "memory layers; each tablet server caches what is read"
 	changeStreams = "change streams"
 	sessions      = "the session protocol, which is private to Google's clients; they do without where a server has none"
@@ -49,11 +48,6 @@ func (*tableAdmin) ListSnapshots(context.Context, *adminpb.ListSnapshotsRequest)
 // DeleteSnapshot implements adminpb.BigtableTableAdminServer.
 func (*tableAdmin) DeleteSnapshot(context.Context, *adminpb.DeleteSnapshotRequest) (*emptypb.Empty, error) {
 	return nil, notOffered(snapshots)
-}
-
-// UndeleteTable implements adminpb.BigtableTableAdminServer.
-func (*tableAdmin) UndeleteTable(context.Context, *adminpb.UndeleteTableRequest) (*longrunningpb.Operation, error) {
-	return nil, notOffered(undelete)
 }
 
 // UpdateMemoryLayer implements adminpb.BigtableInstanceAdminServer.

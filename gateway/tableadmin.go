@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/bigtable/admin/apiv2/adminpb"
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/tabletdb/tabletdb/gateway/adminstore"
@@ -83,6 +84,23 @@ func (a *tableAdmin) DeleteTable(ctx context.Context, req *adminpb.DeleteTableRe
 		a.g.log.WarnContext(ctx, "the views and policies of a deleted table stay behind", "table", req.Name, "err", err)
 	}
 	return &emptypb.Empty{}, nil
+}
+
+// UndeleteTable implements adminpb.BigtableTableAdminServer. Views, bundles and
+// policies do not come back with the table.
+func (a *tableAdmin) UndeleteTable(ctx context.Context, req *adminpb.UndeleteTableRequest) (*longrunningpb.Operation, error) {
+	s := begin()
+	var t *adminpb.Table
+	err := a.g.master.Call(ctx, func(ctx context.Context, m controlpb.MasterClient) (err error) {
+		t, err = m.UndeleteTable(ctx, req)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.g.router.Forget(req.Name)
+	s = s.end()
+	return a.g.ops.done(ctx, req.Name, &adminpb.UndeleteTableMetadata{Name: req.Name, StartTime: s.began, EndTime: s.ended}, t)
 }
 
 // ModifyColumnFamilies implements adminpb.BigtableTableAdminServer.

@@ -120,7 +120,7 @@ func (c *cluster) master(name string, adjust func(*master.Config)) *candidate {
 	m := &candidate{c: c, name: name, ls: c.service.Client()}
 	cfg := master.Config{
 		LockService: m.ls, Store: c.store, Network: c.net.Node(name), Address: name + ":1", ClusterID: "test",
-		Logger: c.log.With("master", name),
+		Logger: c.log.With("master", name), Options: master.Options{KeepDeleted: -1},
 	}
 	if adjust != nil {
 		adjust(&cfg)

@@ -77,6 +77,9 @@ type Options struct {
 	// default 30 s, which should exceed the TTL of their sessions: a server
 	// that is cut off has lost its session by then.
 	SchemaWait time.Duration
+	// KeepDeleted is for how long a table that was deleted can be brought back;
+	// default 7 days, negative: not at all.
+	KeepDeleted time.Duration
 	// CreateWait bounds CreateTable where the caller sets no deadline; default
 	// 60 s.
 	CreateWait time.Duration
@@ -98,6 +101,7 @@ func (o *Options) EnsureDefaults() {
 	def(&o.CreateWait, time.Minute)
 	def(&o.BalanceInterval, 5*time.Second)
 	o.Balance.EnsureDefaults()
+	def(&o.KeepDeleted, 7*24*time.Hour)
 	o.SafeMode.EnsureDefaults()
 }
 

@@ -19,9 +19,9 @@ import (
 func tableName(id base.TableID) string { return fmt.Sprintf("table %d", id) }
 
 // drop removes what is left of a deleted table: owners are asked to let go of
-// its tablets, loads are cancelled, tablets without owner are removed, and when
-// none is left the schema is forgotten. The tablets of a dead owner come by way
-// of its recovery.
+// its tablets and loads are cancelled; when the table can come back no more,
+// tablets without owner are removed, and when none is left the schema is
+// forgotten. The tablets of a dead owner come by way of its recovery.
 func (t *term) drop(ctx context.Context, id base.TableID) error {
 	tbl, err := t.store.Table(ctx, id)
 	if errors.Is(err, base.ErrNotFound) || err == nil && !tbl.Record.Deleted {
@@ -43,17 +43,54 @@ func (t *term) drop(ctx context.Context, id base.TableID) error {
 		t.log.InfoContext(ctx, "table dropped", "table", uint64(id), "name", tbl.Name)
 		return nil
 	}
-	if err := t.dropFree(ctx, tbl, tablets); err != nil {
-		return err
+	keep := time.Until(time.UnixMicro(tbl.Record.DeletedUs).Add(t.opt.KeepDeleted))
+	if keep <= 0 {
+		if err := t.dropFree(ctx, tbl, tablets); err != nil {
+			return err
+		}
 	}
 	left, err := t.free(ctx, tablets)
 	if err != nil {
 		return err
 	}
+	if keep > 0 && left == 0 && !slices.ContainsFunc(tablets, func(tb meta.Tablet) bool { return tb.State != meta.Unassigned }) {
+		t.keep(tbl, keep)
+		return nil
+	}
 	if left > 0 {
 		t.sleep(ctx, jobPause) // their owners are at it
 	}
 	return nil // looked at again at once: the table is still there
+}
+
+// keep leaves a deleted table alone, as it is at its revision, for d.
+func (t *term) keep(tbl meta.Table, d time.Duration) {
+	t.mu.Lock()
+	t.mu.kept[tbl.ID] = kept{tbl.Revision, time.Now().Add(d)}
+	t.mu.Unlock()
+	t.wakeAt(d)
+}
+
+// kept is a deleted table that may come back until then.
+type kept struct {
+	revision lockservice.Revision
+	until    time.Time
+}
+
+// droppable reports whether there is something to do about a deleted table.
+func (t *term) droppable(id base.TableID) bool {
+	tbl, _, known := t.mirror.tableOf(id)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k, ok := t.mu.kept[id]
+	if !ok {
+		return true
+	}
+	if known && k.revision == tbl.Revision && time.Now().Before(k.until) {
+		return false
+	}
+	delete(t.mu.kept, id)
+	return true
 }
 
 // dropFree removes the tablets that have no owner.

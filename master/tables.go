@@ -89,8 +89,8 @@ func (t *term) alter(ctx context.Context, name string, f func(meta.Table) error)
 	}
 }
 
-// DeleteTable implements controlpb.MasterServer. The table is gone when it
-// returns; its tablets go afterwards.
+// DeleteTable implements controlpb.MasterServer. The table takes no requests any
+// more when it returns; its tablets go afterwards.
 func (m *Master) DeleteTable(ctx context.Context, req *adminpb.DeleteTableRequest) (*controlpb.DeleteTableResponse, error) {
 	t, err := m.leader(ctx)
 	if err != nil {
@@ -98,17 +98,60 @@ func (m *Master) DeleteTable(ctx context.Context, req *adminpb.DeleteTableReques
 	}
 	ctx, cancel := t.bind(ctx)
 	defer cancel()
+	var rev lockservice.Revision
 	err = t.alter(ctx, req.GetName(), func(tbl meta.Table) error {
-		if err := schema.CheckDelete(tbl.Record); err != nil {
+		err := schema.CheckDelete(tbl.Record)
+		if err != nil {
 			return err
 		}
-		return t.store.DeleteTable(ctx, tbl)
+		rev, err = t.store.DeleteTable(ctx, tbl, time.Now())
+		return err
 	})
 	if err != nil {
 		return nil, t.outcome(err)
 	}
 	t.log.InfoContext(ctx, "table deleted", "name", req.GetName())
+	t.refreshSchemas(ctx, rev)
 	return &controlpb.DeleteTableResponse{}, nil
+}
+
+// UndeleteTable implements controlpb.MasterServer. The table is served when it
+// returns, with what it held when it was deleted.
+func (m *Master) UndeleteTable(ctx context.Context, req *adminpb.UndeleteTableRequest) (*adminpb.Table, error) {
+	t, err := m.leader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := t.bind(ctx)
+	defer cancel()
+	if _, err := schema.ParseName(req.GetName()); err != nil {
+		return nil, err
+	}
+	for {
+		tbl, err := t.store.DeletedTable(ctx, req.GetName())
+		if err == nil && time.Since(time.UnixMicro(tbl.Record.DeletedUs)) >= t.opt.KeepDeleted {
+			err = base.ErrNotFound // it goes this moment
+		}
+		if errors.Is(err, base.ErrNotFound) {
+			return nil, base.Textf(base.ErrNotFound, "Table not found among those deleted in the last %v: %s", max(t.opt.KeepDeleted, 0), req.GetName())
+		}
+		if err != nil {
+			return nil, t.outcome(err)
+		}
+		tbl, err = t.store.UndeleteTable(ctx, tbl)
+		switch {
+		case errors.Is(err, base.ErrExists):
+			return nil, schema.Exists(req.GetName())
+		case errors.Is(err, base.ErrAborted) && ctx.Err() == nil:
+			continue
+		case err != nil:
+			return nil, t.outcome(err)
+		}
+		t.log.InfoContext(ctx, "table undeleted", "table", uint64(tbl.ID), "name", tbl.Name)
+		t.refreshSchemas(ctx, tbl.Revision)
+		t.awaitServed(ctx, tbl)
+		return schema.Table(tbl.Record, adminpb.Table_SCHEMA_VIEW), nil
+	}
 }
 
 // ModifyColumnFamilies implements controlpb.MasterServer.

@@ -3,6 +3,7 @@ package master_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/rpc"
+	"github.com/tabletdb/tabletdb/master"
+	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
 )
 
@@ -122,6 +125,57 @@ func TestListTablesByPage(t *testing.T) {
 		if len(names) != 3 || names[0] != "a" || names[2] != "c" {
 			t.Error(names)
 		}
+	})
+}
+
+// A deleted table comes back with its tablets for a while, unless its name was
+// given away; then it goes.
+func TestUndeleteTable(t *testing.T) {
+	bubble(t, func(c *cluster) {
+		c.start("s1")
+		m := c.master("m1", func(cfg *master.Config) { cfg.Options.KeepDeleted = 10 * time.Minute })
+		c.create(m, 4)
+		c.writeAll()
+		undelete := func(want codes.Code) {
+			t.Helper()
+			if _, err := m.client.UndeleteTable(c.ctx, &adminpb.UndeleteTableRequest{Name: tblName}); status.Code(err) != want {
+				t.Errorf("undelete: %v, want %v", err, want)
+			}
+		}
+		drop := func() {
+			t.Helper()
+			if _, err := m.client.DeleteTable(c.ctx, deleteRequest()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		released := func() bool {
+			return !slices.ContainsFunc(c.tablets(), func(tb meta.Tablet) bool { return tb.Table == 1 && tb.State != meta.Unassigned })
+		}
+		undelete(codes.NotFound)
+		drop()
+		undelete(codes.OK) // at once, while owners are asked to let go
+		c.await("served again", time.Minute, c.allServed)
+		drop()
+		c.await("released", time.Minute, released)
+		time.Sleep(5 * time.Minute)
+		if n := len(c.tablets()); n != 4 {
+			t.Errorf("%d tablets are kept of 4", n)
+		}
+		if _, err := m.client.CreateTable(c.ctx, createRequest(0)); err != nil {
+			t.Fatal(err)
+		}
+		undelete(codes.AlreadyExists)
+		drop() // the other: it was deleted last
+		c.await("released", time.Minute, func() bool {
+			return released() && !slices.ContainsFunc(c.tablets(), func(tb meta.Tablet) bool { return tb.State != meta.Unassigned })
+		})
+		time.Sleep(4 * time.Minute)
+		c.await("the first gone", 2*time.Minute, func() bool { return len(c.tablets()) == 1 })
+		undelete(codes.OK)
+		if rec, err := c.meta.TableByName(c.ctx, tblName); err != nil || rec.ID != 2 {
+			t.Errorf("%v, %v", rec.ID, err)
+		}
+		c.await("served again", time.Minute, c.allServed)
 	})
 }
 

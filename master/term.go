@@ -41,6 +41,7 @@ type term struct {
 		account    account                          // of decisions about what is served
 		known      map[base.Incarnation]meta.Server // live ones, and dead ones whose fail-over did not begin
 		events     []*controlpb.MasterEvent
+		kept       map[base.TableID]kept
 	}
 }
 
@@ -52,6 +53,7 @@ func newTerm(m *Master, s lockservice.Session) *term {
 		sealers: make(chan struct{}, m.cfg.Options.Recoveries),
 	}
 	t.mu.running = map[string]int{}
+	t.mu.kept = map[base.TableID]kept{}
 	t.mu.peers = map[base.Incarnation]*peer{}
 	t.mu.known = map[base.Incarnation]meta.Server{}
 	t.mu.recoveries = map[base.Incarnation]*recovery{}
@@ -243,6 +245,9 @@ func (t *term) reconcile() {
 		t.start("index "+e.String(), func(ctx context.Context) error { return t.index(ctx, e) })
 	}
 	for _, id := range w.dropped {
+		if !t.droppable(id) {
+			continue
+		}
 		t.start("drop "+tableName(id), func(ctx context.Context) error { return t.drop(ctx, id) })
 	}
 	if w.unassigned > 0 && len(w.servers) > 0 && t.mayAssign() {

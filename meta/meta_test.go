@@ -380,11 +380,29 @@ func TestTables(t *testing.T) {
 	c.must(err)
 	_, err = c.UpdateTable(c.ctx, table, rec) // by the old revision
 	c.want(err, base.ErrAborted)
-	c.want(c.DeleteTable(c.ctx, table), base.ErrAborted)
-	c.must(c.DeleteTable(c.ctx, updated))
+	_, err = c.DeleteTable(c.ctx, table, time.Now())
+	c.want(err, base.ErrAborted)
+	_, err = c.DeleteTable(c.ctx, updated, time.Now())
+	c.must(err)
 	_, err = c.TableByName(c.ctx, table.Name)
 	c.want(err, base.ErrNotFound)
+	gone, err := c.DeletedTable(c.ctx, table.Name)
+	c.must(err)
+	back, err := c.UndeleteTable(c.ctx, gone)
+	c.must(err)
+	if now, err := c.TableByName(c.ctx, table.Name); err != nil || now.Revision != back.Revision || back.ID != table.ID || back.Record.Deleted || len(back.Record.Families) != len(rec.Families) {
+		t.Errorf("undeleted as %+v, %v", back, err)
+	}
+	c.want(c.DropTablets(c.ctx, gone, tablets, true), base.ErrAborted) // it is back
+	_, err = c.DeletedTable(c.ctx, table.Name)
+	c.want(err, base.ErrNotFound)
+	_, err = c.DeleteTable(c.ctx, back, time.Now())
+	c.must(err)
 	again, _ := c.create(table.Name) // the name is free
+	gone, err = c.DeletedTable(c.ctx, table.Name)
+	c.must(err)
+	_, err = c.UndeleteTable(c.ctx, gone)
+	c.want(err, base.ErrExists)
 	if again.ID == table.ID {
 		t.Error("an id was given twice")
 	}

@@ -3,6 +3,7 @@ package meta
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -191,32 +192,86 @@ func (s *Store) UpdateTable(ctx context.Context, t Table, rec *metapb.TableRecor
 	return s.Table(ctx, t.ID)
 }
 
-// DeleteTable marks the table deleted and frees its name. Its tablets are
-// dropped by DropTablet, one by one, as their owners let go of them.
-func (s *Store) DeleteTable(ctx context.Context, t Table) error {
+// DeleteTable marks the table deleted and frees its name. It returns the
+// revision of that. Its tablets stay, without owners, for as long as the table
+// may come back; then DropTablets removes them.
+func (s *Store) DeleteTable(ctx context.Context, t Table, now time.Time) (lockservice.Revision, error) {
 	rec := proto.CloneOf(t.Record)
-	rec.Deleted = true
+	rec.Deleted, rec.DeletedUs = true, now.UnixMicro()
 	v, err := proto.Marshal(rec)
 	if err != nil {
-		return fmt.Errorf("encode table record: %w", err)
+		return 0, fmt.Errorf("encode table record: %w", err)
 	}
 	res, err := s.ls.Txn(ctx, lockservice.Txn{
 		If:   []lockservice.Compare{lockservice.ModRevisionIs(tableKey(t.ID), t.Revision)},
 		Then: []lockservice.Op{lockservice.Put(tableKey(t.ID), v), lockservice.Delete(tableNameKey(t.Name))},
 	})
 	if err != nil {
-		return fmt.Errorf("delete table %s: %w", t.Name, err)
+		return 0, fmt.Errorf("delete table %s: %w", t.Name, err)
 	}
 	if !res.Succeeded {
-		return fmt.Errorf("delete table %s: %w", t.Name, base.ErrAborted)
+		return 0, fmt.Errorf("delete table %s: %w", t.Name, base.ErrAborted)
 	}
-	return nil
+	return res.Revision, nil
+}
+
+// DeletedTable returns the table of that name that was deleted last and is not
+// gone yet. base.ErrNotFound: there is none.
+func (s *Store) DeletedTable(ctx context.Context, name string) (Table, error) {
+	kvs, _, err := s.ls.List(ctx, TablePrefix, lockservice.PrefixEnd(TablePrefix), lockservice.ReadOptions{})
+	if err != nil {
+		return Table{}, fmt.Errorf("list tables: %w", err)
+	}
+	var last Table
+	for _, kv := range kvs {
+		t, err := DecodeTable(kv)
+		if err != nil {
+			return Table{}, err
+		}
+		if t.Record.Deleted && t.Name == name && (last.ID == 0 || t.Record.DeletedUs >= last.Record.DeletedUs) {
+			last = t
+		}
+	}
+	if last.ID == 0 {
+		return last, fmt.Errorf("deleted table %s: %w", name, base.ErrNotFound)
+	}
+	return last, nil
+}
+
+// UndeleteTable takes the mark of a deleted table away and gives it its name
+// back. base.ErrExists: the name is taken; base.ErrAborted: the table was
+// changed meanwhile, or is gone.
+func (s *Store) UndeleteTable(ctx context.Context, t Table) (Table, error) {
+	rec := proto.CloneOf(t.Record)
+	rec.Deleted, rec.DeletedUs = false, 0
+	v, err := proto.Marshal(rec)
+	if err != nil {
+		return Table{}, fmt.Errorf("encode table record: %w", err)
+	}
+	_, err = s.ls.Txn(ctx, lockservice.Txn{
+		If:   []lockservice.Compare{lockservice.ModRevisionIs(tableKey(t.ID), t.Revision), lockservice.Absent(tableNameKey(t.Name))},
+		Then: []lockservice.Op{lockservice.Put(tableKey(t.ID), v), lockservice.Put(tableNameKey(t.Name), binary.BigEndian.AppendUint64(nil, uint64(t.ID)))},
+	})
+	if err != nil {
+		return Table{}, fmt.Errorf("undelete table %s: %w", t.Name, err)
+	}
+	now, err := s.TableByName(ctx, t.Name)
+	switch {
+	case err == nil && now.ID == t.ID:
+		return now, nil
+	case err == nil:
+		return Table{}, fmt.Errorf("undelete table %s: %w", t.Name, base.ErrExists)
+	case errors.Is(err, base.ErrNotFound):
+		return Table{}, fmt.Errorf("undelete table %s: %w", t.Name, base.ErrAborted)
+	}
+	return Table{}, err
 }
 
 // DropTablets removes the records of unassigned tablets of a deleted table,
-// and what they reference with them; with forget, the schema as well.
+// and what they reference with them; with forget, the schema as well. The table
+// still is as it was read, so that it did not come back.
 func (s *Store) DropTablets(ctx context.Context, t Table, tablets []Tablet, forget bool) error {
-	x := lockservice.Txn{}
+	x := lockservice.Txn{If: []lockservice.Compare{lockservice.ModRevisionIs(tableKey(t.ID), t.Revision)}}
 	for _, tb := range tablets {
 		x.If = append(x.If, lockservice.ModRevisionIs(tb.Key(), tb.Revision))
 		x.Then = append(append(x.Then, lockservice.Delete(tb.Key())), refOps(tb, Tablet{})...)

@@ -163,7 +163,10 @@ func (c *Cluster) DropTable(t meta.Table) {
 	for _, tb := range tablets {
 		c.Stop(tb)
 	}
-	c.must(c.Meta.DeleteTable(c.ctx(), t))
+	_, err := c.Meta.DeleteTable(c.ctx(), t, time.Now())
+	c.must(err)
+	t, err = c.Meta.Table(c.ctx(), t.ID)
+	c.must(err)
 	c.must(c.Meta.DropTablets(c.ctx(), t, c.Tablets(t.ID), true))
 }
 

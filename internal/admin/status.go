@@ -90,11 +90,14 @@ func (e *env) status(ctx context.Context) (*clusterStatus, error) {
 		return nil, err
 	}
 	s.Revision = rev
-	s.Tablets = count(tablets)
 	tables, _, err := e.meta.ListTables(ctx, "", o)
 	if err != nil {
 		return nil, err
 	}
+	tablets = slices.DeleteFunc(tablets, func(t meta.Tablet) bool { // of deleted tables, which may come back
+		return !slices.ContainsFunc(tables, func(x meta.Table) bool { return x.ID == t.Table })
+	})
+	s.Tablets = count(tablets)
 	s.Tables = len(tables)
 	if err := e.identity(ctx, s, o); err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ import (
 
 func (r *run) tableCommand() *cobra.Command {
 	return group("table", "Make, show, change and delete tables",
-		r.tableCreateCommand(), r.tableListCommand(), r.ofTable(r.tableDescribeCommand()), r.ofTable(r.tableAlterCommand()), r.ofTable(r.tableDeleteCommand()))
+		r.tableCreateCommand(), r.tableListCommand(), r.ofTable(r.tableDescribeCommand()), r.ofTable(r.tableAlterCommand()), r.ofTable(r.tableDeleteCommand()), r.tableUndeleteCommand())
 }
 
 func (r *run) tableCreateCommand() *cobra.Command {
@@ -291,9 +291,26 @@ func modifications(add, drop, gc []string) ([]*adminpb.ModifyColumnFamiliesReque
 	return mods, nil
 }
 
+func (r *run) tableUndeleteCommand() *cobra.Command {
+	return r.command("undelete <table>", "Bring back a table that was deleted lately, with all its rows", cobra.ExactArgs(1), func(ctx context.Context, e *env, args []string) error {
+		full, err := e.fullName(args[0])
+		if err != nil {
+			return err
+		}
+		err = e.askMaster(ctx, func(ctx context.Context, m controlpb.MasterClient) error {
+			_, err := m.UndeleteTable(ctx, &adminpb.UndeleteTableRequest{Name: full})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return e.done("table %s is back", full)
+	})
+}
+
 func (r *run) tableDeleteCommand() *cobra.Command {
 	var yes bool
-	c := r.command("delete <table>", "Delete a table and all its rows", cobra.ExactArgs(1), func(ctx context.Context, e *env, args []string) error {
+	c := r.command("delete <table>", "Delete a table; for a while it can be undeleted", cobra.ExactArgs(1), func(ctx context.Context, e *env, args []string) error {
 		t, err := e.table(ctx, args[0])
 		if err != nil {
 			return err

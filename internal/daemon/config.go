@@ -47,6 +47,7 @@ type Config struct {
 	TabletServers int    `koanf:"tablet-servers" yaml:"tablet-servers"`
 
 	SessionTTL    time.Duration `koanf:"session-ttl" yaml:"session-ttl"`
+	KeepDeleted   time.Duration `koanf:"keep-deleted" yaml:"keep-deleted"`
 	MemtableMB    int64         `koanf:"memtable-mb" yaml:"memtable-mb"`
 	CacheMB       int64         `koanf:"cache-mb" yaml:"cache-mb"`
 	MetadataMB    int64         `koanf:"metadata-mb" yaml:"metadata-mb"`
@@ -110,6 +111,7 @@ func flags(f *pflag.FlagSet, role string) {
 		f.Int64("split-mb", 1024, "size at which a tablet is split; neighbours with a quarter of it together may be merged")
 		f.Int64("split-requests", 5000, "requests per second at which a tablet is split")
 		f.Duration("merge-age", time.Hour, "how long neighbours must be small and idle to be merged (0: they never are)")
+		f.Duration("keep-deleted", 7*24*time.Hour, "for how long a deleted table can be undeleted; negative: not at all")
 	}
 	if has("tabletserver", "dev") {
 		f.String("name", "", "name of this server that is stable over restarts")
@@ -247,7 +249,7 @@ func (c *Config) devCache() string {
 
 // masterOptions are the knobs of a master.
 func (c *Config) masterOptions() master.Options {
-	o := master.Options{TTL: c.SessionTTL, Balance: balance.Options{
+	o := master.Options{TTL: c.SessionTTL, KeepDeleted: c.KeepDeleted, Balance: balance.Options{
 		SplitBytes: c.SplitMB << 20, SplitRequests: float64(c.SplitRequests), MergeAge: c.MergeAge,
 	}}
 	if c.MergeAge == 0 {

@@ -3459,11 +3459,11 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\bActivity\x12$.tabletdb.control.v1.ActivityRequest\x1a%.tabletdb.control.v1.ActivityResponse\x12K\n" +
 	"\x04Heat\x12 .tabletdb.control.v1.HeatRequest\x1a!.tabletdb.control.v1.HeatResponse\x12N\n" +
 	"\x05Split\x12!.tabletdb.control.v1.SplitRequest\x1a\".tabletdb.control.v1.SplitResponse\x12N\n" +
-	"\x05Merge\x12!.tabletdb.control.v1.MergeRequest\x1a\".tabletdb.control.v1.MergeResponse2\xe4\n" +
-	"\n" +
+	"\x05Merge\x12!.tabletdb.control.v1.MergeRequest\x1a\".tabletdb.control.v1.MergeResponse2\xc6\v\n" +
 	"\x06Master\x12\\\n" +
 	"\vCreateTable\x12,.google.bigtable.admin.v2.CreateTableRequest\x1a\x1f.google.bigtable.admin.v2.Table\x12e\n" +
-	"\vDeleteTable\x12,.google.bigtable.admin.v2.DeleteTableRequest\x1a(.tabletdb.control.v1.DeleteTableResponse\x12n\n" +
+	"\vDeleteTable\x12,.google.bigtable.admin.v2.DeleteTableRequest\x1a(.tabletdb.control.v1.DeleteTableResponse\x12`\n" +
+	"\rUndeleteTable\x12..google.bigtable.admin.v2.UndeleteTableRequest\x1a\x1f.google.bigtable.admin.v2.Table\x12n\n" +
 	"\x14ModifyColumnFamilies\x125.google.bigtable.admin.v2.ModifyColumnFamiliesRequest\x1a\x1f.google.bigtable.admin.v2.Table\x12V\n" +
 	"\bGetTable\x12).google.bigtable.admin.v2.GetTableRequest\x1a\x1f.google.bigtable.admin.v2.Table\x12g\n" +
 	"\n" +
@@ -3552,11 +3552,12 @@ var file_controlpb_control_proto_goTypes = []any{
 	(*metapb.Manifest)(nil),                     // 54: tabletdb.meta.v1.Manifest
 	(*adminpb.CreateTableRequest)(nil),          // 55: google.bigtable.admin.v2.CreateTableRequest
 	(*adminpb.DeleteTableRequest)(nil),          // 56: google.bigtable.admin.v2.DeleteTableRequest
-	(*adminpb.ModifyColumnFamiliesRequest)(nil), // 57: google.bigtable.admin.v2.ModifyColumnFamiliesRequest
-	(*adminpb.GetTableRequest)(nil),             // 58: google.bigtable.admin.v2.GetTableRequest
-	(*adminpb.ListTablesRequest)(nil),           // 59: google.bigtable.admin.v2.ListTablesRequest
-	(*adminpb.Table)(nil),                       // 60: google.bigtable.admin.v2.Table
-	(*adminpb.ListTablesResponse)(nil),          // 61: google.bigtable.admin.v2.ListTablesResponse
+	(*adminpb.UndeleteTableRequest)(nil),        // 57: google.bigtable.admin.v2.UndeleteTableRequest
+	(*adminpb.ModifyColumnFamiliesRequest)(nil), // 58: google.bigtable.admin.v2.ModifyColumnFamiliesRequest
+	(*adminpb.GetTableRequest)(nil),             // 59: google.bigtable.admin.v2.GetTableRequest
+	(*adminpb.ListTablesRequest)(nil),           // 60: google.bigtable.admin.v2.ListTablesRequest
+	(*adminpb.Table)(nil),                       // 61: google.bigtable.admin.v2.Table
+	(*adminpb.ListTablesResponse)(nil),          // 62: google.bigtable.admin.v2.ListTablesResponse
 }
 var file_controlpb_control_proto_depIdxs = []int32{
 	4,  // 0: tabletdb.control.v1.SplitRequest.tablet:type_name -> tabletdb.control.v1.TabletID
@@ -3598,45 +3599,47 @@ var file_controlpb_control_proto_depIdxs = []int32{
 	2,  // 36: tabletdb.control.v1.TabletServer.Merge:input_type -> tabletdb.control.v1.MergeRequest
 	55, // 37: tabletdb.control.v1.Master.CreateTable:input_type -> google.bigtable.admin.v2.CreateTableRequest
 	56, // 38: tabletdb.control.v1.Master.DeleteTable:input_type -> google.bigtable.admin.v2.DeleteTableRequest
-	57, // 39: tabletdb.control.v1.Master.ModifyColumnFamilies:input_type -> google.bigtable.admin.v2.ModifyColumnFamiliesRequest
-	58, // 40: tabletdb.control.v1.Master.GetTable:input_type -> google.bigtable.admin.v2.GetTableRequest
-	59, // 41: tabletdb.control.v1.Master.ListTables:input_type -> google.bigtable.admin.v2.ListTablesRequest
-	42, // 42: tabletdb.control.v1.Master.ClusterStatus:input_type -> tabletdb.control.v1.ClusterStatusRequest
-	47, // 43: tabletdb.control.v1.Master.ReportDead:input_type -> tabletdb.control.v1.ReportDeadRequest
-	49, // 44: tabletdb.control.v1.Master.SetSafeMode:input_type -> tabletdb.control.v1.SetSafeModeRequest
-	28, // 45: tabletdb.control.v1.Master.SplitTablet:input_type -> tabletdb.control.v1.SplitTabletRequest
-	30, // 46: tabletdb.control.v1.Master.MergeTablets:input_type -> tabletdb.control.v1.MergeTabletsRequest
-	32, // 47: tabletdb.control.v1.Master.MoveTablet:input_type -> tabletdb.control.v1.MoveTabletRequest
-	34, // 48: tabletdb.control.v1.Master.DrainServer:input_type -> tabletdb.control.v1.DrainServerRequest
-	36, // 49: tabletdb.control.v1.Master.SetBalance:input_type -> tabletdb.control.v1.SetBalanceRequest
-	38, // 50: tabletdb.control.v1.Master.Explain:input_type -> tabletdb.control.v1.ExplainRequest
-	6,  // 51: tabletdb.control.v1.TabletServer.Load:output_type -> tabletdb.control.v1.LoadResponse
-	8,  // 52: tabletdb.control.v1.TabletServer.Unload:output_type -> tabletdb.control.v1.UnloadResponse
-	12, // 53: tabletdb.control.v1.TabletServer.Status:output_type -> tabletdb.control.v1.StatusResponse
-	14, // 54: tabletdb.control.v1.TabletServer.Flush:output_type -> tabletdb.control.v1.FlushResponse
-	16, // 55: tabletdb.control.v1.TabletServer.Compact:output_type -> tabletdb.control.v1.CompactResponse
-	18, // 56: tabletdb.control.v1.TabletServer.RefreshSchemas:output_type -> tabletdb.control.v1.RefreshSchemasResponse
-	20, // 57: tabletdb.control.v1.TabletServer.Describe:output_type -> tabletdb.control.v1.DescribeResponse
-	23, // 58: tabletdb.control.v1.TabletServer.Activity:output_type -> tabletdb.control.v1.ActivityResponse
-	27, // 59: tabletdb.control.v1.TabletServer.Heat:output_type -> tabletdb.control.v1.HeatResponse
-	1,  // 60: tabletdb.control.v1.TabletServer.Split:output_type -> tabletdb.control.v1.SplitResponse
-	3,  // 61: tabletdb.control.v1.TabletServer.Merge:output_type -> tabletdb.control.v1.MergeResponse
-	60, // 62: tabletdb.control.v1.Master.CreateTable:output_type -> google.bigtable.admin.v2.Table
-	41, // 63: tabletdb.control.v1.Master.DeleteTable:output_type -> tabletdb.control.v1.DeleteTableResponse
-	60, // 64: tabletdb.control.v1.Master.ModifyColumnFamilies:output_type -> google.bigtable.admin.v2.Table
-	60, // 65: tabletdb.control.v1.Master.GetTable:output_type -> google.bigtable.admin.v2.Table
-	61, // 66: tabletdb.control.v1.Master.ListTables:output_type -> google.bigtable.admin.v2.ListTablesResponse
-	46, // 67: tabletdb.control.v1.Master.ClusterStatus:output_type -> tabletdb.control.v1.ClusterStatusResponse
-	48, // 68: tabletdb.control.v1.Master.ReportDead:output_type -> tabletdb.control.v1.ReportDeadResponse
-	50, // 69: tabletdb.control.v1.Master.SetSafeMode:output_type -> tabletdb.control.v1.SetSafeModeResponse
-	29, // 70: tabletdb.control.v1.Master.SplitTablet:output_type -> tabletdb.control.v1.SplitTabletResponse
-	31, // 71: tabletdb.control.v1.Master.MergeTablets:output_type -> tabletdb.control.v1.MergeTabletsResponse
-	33, // 72: tabletdb.control.v1.Master.MoveTablet:output_type -> tabletdb.control.v1.MoveTabletResponse
-	35, // 73: tabletdb.control.v1.Master.DrainServer:output_type -> tabletdb.control.v1.DrainServerResponse
-	37, // 74: tabletdb.control.v1.Master.SetBalance:output_type -> tabletdb.control.v1.SetBalanceResponse
-	40, // 75: tabletdb.control.v1.Master.Explain:output_type -> tabletdb.control.v1.ExplainResponse
-	51, // [51:76] is the sub-list for method output_type
-	26, // [26:51] is the sub-list for method input_type
+	57, // 39: tabletdb.control.v1.Master.UndeleteTable:input_type -> google.bigtable.admin.v2.UndeleteTableRequest
+	58, // 40: tabletdb.control.v1.Master.ModifyColumnFamilies:input_type -> google.bigtable.admin.v2.ModifyColumnFamiliesRequest
+	59, // 41: tabletdb.control.v1.Master.GetTable:input_type -> google.bigtable.admin.v2.GetTableRequest
+	60, // 42: tabletdb.control.v1.Master.ListTables:input_type -> google.bigtable.admin.v2.ListTablesRequest
+	42, // 43: tabletdb.control.v1.Master.ClusterStatus:input_type -> tabletdb.control.v1.ClusterStatusRequest
+	47, // 44: tabletdb.control.v1.Master.ReportDead:input_type -> tabletdb.control.v1.ReportDeadRequest
+	49, // 45: tabletdb.control.v1.Master.SetSafeMode:input_type -> tabletdb.control.v1.SetSafeModeRequest
+	28, // 46: tabletdb.control.v1.Master.SplitTablet:input_type -> tabletdb.control.v1.SplitTabletRequest
+	30, // 47: tabletdb.control.v1.Master.MergeTablets:input_type -> tabletdb.control.v1.MergeTabletsRequest
+	32, // 48: tabletdb.control.v1.Master.MoveTablet:input_type -> tabletdb.control.v1.MoveTabletRequest
+	34, // 49: tabletdb.control.v1.Master.DrainServer:input_type -> tabletdb.control.v1.DrainServerRequest
+	36, // 50: tabletdb.control.v1.Master.SetBalance:input_type -> tabletdb.control.v1.SetBalanceRequest
+	38, // 51: tabletdb.control.v1.Master.Explain:input_type -> tabletdb.control.v1.ExplainRequest
+	6,  // 52: tabletdb.control.v1.TabletServer.Load:output_type -> tabletdb.control.v1.LoadResponse
+	8,  // 53: tabletdb.control.v1.TabletServer.Unload:output_type -> tabletdb.control.v1.UnloadResponse
+	12, // 54: tabletdb.control.v1.TabletServer.Status:output_type -> tabletdb.control.v1.StatusResponse
+	14, // 55: tabletdb.control.v1.TabletServer.Flush:output_type -> tabletdb.control.v1.FlushResponse
+	16, // 56: tabletdb.control.v1.TabletServer.Compact:output_type -> tabletdb.control.v1.CompactResponse
+	18, // 57: tabletdb.control.v1.TabletServer.RefreshSchemas:output_type -> tabletdb.control.v1.RefreshSchemasResponse
+	20, // 58: tabletdb.control.v1.TabletServer.Describe:output_type -> tabletdb.control.v1.DescribeResponse
+	23, // 59: tabletdb.control.v1.TabletServer.Activity:output_type -> tabletdb.control.v1.ActivityResponse
+	27, // 60: tabletdb.control.v1.TabletServer.Heat:output_type -> tabletdb.control.v1.HeatResponse
+	1,  // 61: tabletdb.control.v1.TabletServer.Split:output_type -> tabletdb.control.v1.SplitResponse
+	3,  // 62: tabletdb.control.v1.TabletServer.Merge:output_type -> tabletdb.control.v1.MergeResponse
+	61, // 63: tabletdb.control.v1.Master.CreateTable:output_type -> google.bigtable.admin.v2.Table
+	41, // 64: tabletdb.control.v1.Master.DeleteTable:output_type -> tabletdb.control.v1.DeleteTableResponse
+	61, // 65: tabletdb.control.v1.Master.UndeleteTable:output_type -> google.bigtable.admin.v2.Table
+	61, // 66: tabletdb.control.v1.Master.ModifyColumnFamilies:output_type -> google.bigtable.admin.v2.Table
+	61, // 67: tabletdb.control.v1.Master.GetTable:output_type -> google.bigtable.admin.v2.Table
+	62, // 68: tabletdb.control.v1.Master.ListTables:output_type -> google.bigtable.admin.v2.ListTablesResponse
+	46, // 69: tabletdb.control.v1.Master.ClusterStatus:output_type -> tabletdb.control.v1.ClusterStatusResponse
+	48, // 70: tabletdb.control.v1.Master.ReportDead:output_type -> tabletdb.control.v1.ReportDeadResponse
+	50, // 71: tabletdb.control.v1.Master.SetSafeMode:output_type -> tabletdb.control.v1.SetSafeModeResponse
+	29, // 72: tabletdb.control.v1.Master.SplitTablet:output_type -> tabletdb.control.v1.SplitTabletResponse
+	31, // 73: tabletdb.control.v1.Master.MergeTablets:output_type -> tabletdb.control.v1.MergeTabletsResponse
+	33, // 74: tabletdb.control.v1.Master.MoveTablet:output_type -> tabletdb.control.v1.MoveTabletResponse
+	35, // 75: tabletdb.control.v1.Master.DrainServer:output_type -> tabletdb.control.v1.DrainServerResponse
+	37, // 76: tabletdb.control.v1.Master.SetBalance:output_type -> tabletdb.control.v1.SetBalanceResponse
+	40, // 77: tabletdb.control.v1.Master.Explain:output_type -> tabletdb.control.v1.ExplainResponse
+	52, // [52:78] is the sub-list for method output_type
+	26, // [26:52] is the sub-list for method input_type
 	26, // [26:26] is the sub-list for extension type_name
 	26, // [26:26] is the sub-list for extension extendee
 	0,  // [0:26] is the sub-list for field type_name

@@ -542,6 +542,7 @@ var TabletServer_ServiceDesc = grpc.ServiceDesc{
 const (
 	Master_CreateTable_FullMethodName          = "/tabletdb.control.v1.Master/CreateTable"
 	Master_DeleteTable_FullMethodName          = "/tabletdb.control.v1.Master/DeleteTable"
+	Master_UndeleteTable_FullMethodName        = "/tabletdb.control.v1.Master/UndeleteTable"
 	Master_ModifyColumnFamilies_FullMethodName = "/tabletdb.control.v1.Master/ModifyColumnFamilies"
 	Master_GetTable_FullMethodName             = "/tabletdb.control.v1.Master/GetTable"
 	Master_ListTables_FullMethodName           = "/tabletdb.control.v1.Master/ListTables"
@@ -569,6 +570,8 @@ type MasterClient interface {
 	DeleteTable(ctx context.Context, in *adminpb.DeleteTableRequest, opts ...grpc.CallOption) (*DeleteTableResponse, error)
 	// ModifyColumnFamilies returns when every live tablet server knows the new
 	// schema.
+	// UndeleteTable brings the table of that name back that was deleted last.
+	UndeleteTable(ctx context.Context, in *adminpb.UndeleteTableRequest, opts ...grpc.CallOption) (*adminpb.Table, error)
 	ModifyColumnFamilies(ctx context.Context, in *adminpb.ModifyColumnFamiliesRequest, opts ...grpc.CallOption) (*adminpb.Table, error)
 	GetTable(ctx context.Context, in *adminpb.GetTableRequest, opts ...grpc.CallOption) (*adminpb.Table, error)
 	ListTables(ctx context.Context, in *adminpb.ListTablesRequest, opts ...grpc.CallOption) (*adminpb.ListTablesResponse, error)
@@ -621,6 +624,16 @@ func (c *masterClient) DeleteTable(ctx context.Context, in *adminpb.DeleteTableR
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DeleteTableResponse)
 	err := c.cc.Invoke(ctx, Master_DeleteTable_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *masterClient) UndeleteTable(ctx context.Context, in *adminpb.UndeleteTableRequest, opts ...grpc.CallOption) (*adminpb.Table, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(adminpb.Table)
+	err := c.cc.Invoke(ctx, Master_UndeleteTable_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -760,6 +773,8 @@ type MasterServer interface {
 	DeleteTable(context.Context, *adminpb.DeleteTableRequest) (*DeleteTableResponse, error)
 	// ModifyColumnFamilies returns when every live tablet server knows the new
 	// schema.
+	// UndeleteTable brings the table of that name back that was deleted last.
+	UndeleteTable(context.Context, *adminpb.UndeleteTableRequest) (*adminpb.Table, error)
 	ModifyColumnFamilies(context.Context, *adminpb.ModifyColumnFamiliesRequest) (*adminpb.Table, error)
 	GetTable(context.Context, *adminpb.GetTableRequest) (*adminpb.Table, error)
 	ListTables(context.Context, *adminpb.ListTablesRequest) (*adminpb.ListTablesResponse, error)
@@ -803,6 +818,9 @@ func (UnimplementedMasterServer) CreateTable(context.Context, *adminpb.CreateTab
 }
 func (UnimplementedMasterServer) DeleteTable(context.Context, *adminpb.DeleteTableRequest) (*DeleteTableResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteTable not implemented")
+}
+func (UnimplementedMasterServer) UndeleteTable(context.Context, *adminpb.UndeleteTableRequest) (*adminpb.Table, error) {
+	return nil, status.Error(codes.Unimplemented, "method UndeleteTable not implemented")
 }
 func (UnimplementedMasterServer) ModifyColumnFamilies(context.Context, *adminpb.ModifyColumnFamiliesRequest) (*adminpb.Table, error) {
 	return nil, status.Error(codes.Unimplemented, "method ModifyColumnFamilies not implemented")
@@ -893,6 +911,24 @@ func _Master_DeleteTable_Handler(srv interface{}, ctx context.Context, dec func(
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(MasterServer).DeleteTable(ctx, req.(*adminpb.DeleteTableRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Master_UndeleteTable_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(adminpb.UndeleteTableRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MasterServer).UndeleteTable(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Master_UndeleteTable_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MasterServer).UndeleteTable(ctx, req.(*adminpb.UndeleteTableRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1127,6 +1163,10 @@ var Master_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteTable",
 			Handler:    _Master_DeleteTable_Handler,
+		},
+		{
+			MethodName: "UndeleteTable",
+			Handler:    _Master_UndeleteTable_Handler,
 		},
 		{
 			MethodName: "ModifyColumnFamilies",

@@ -612,6 +612,7 @@ type TableRecord struct {
 	// What the admin API says of the table beyond the fields above
 	// (granularity, deletion protection, ...). Name and families are unset.
 	Spec          *adminpb.Table `protobuf:"bytes,7,opt,name=spec,proto3" json:"spec,omitempty"`
+	DeletedUs     int64          `protobuf:"varint,8,opt,name=deleted_us,json=deletedUs,proto3" json:"deleted_us,omitempty"` // when it was deleted, if it is
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -693,6 +694,13 @@ func (x *TableRecord) GetSpec() *adminpb.Table {
 		return x.Spec
 	}
 	return nil
+}
+
+func (x *TableRecord) GetDeletedUs() int64 {
+	if x != nil {
+		return x.DeletedUs
+	}
+	return 0
 }
 
 // ServerRecord is what a live process says of itself (an ephemeral key).
@@ -1293,7 +1301,7 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x129\n" +
 	"\agc_rule\x18\x03 \x01(\v2 .google.bigtable.admin.v2.GcRuleR\x06gcRule\x12=\n" +
 	"\n" +
-	"value_type\x18\x04 \x01(\v2\x1e.google.bigtable.admin.v2.TypeR\tvalueType\"\xf6\x01\n" +
+	"value_type\x18\x04 \x01(\v2\x1e.google.bigtable.admin.v2.TypeR\tvalueType\"\x95\x02\n" +
 	"\vTableRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x124\n" +
@@ -1303,7 +1311,9 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"\adeleted\x18\x05 \x01(\bR\adeleted\x12\x1d\n" +
 	"\n" +
 	"created_us\x18\x06 \x01(\x03R\tcreatedUs\x123\n" +
-	"\x04spec\x18\a \x01(\v2\x1f.google.bigtable.admin.v2.TableR\x04spec\"\xf1\x01\n" +
+	"\x04spec\x18\a \x01(\v2\x1f.google.bigtable.admin.v2.TableR\x04spec\x12\x1d\n" +
+	"\n" +
+	"deleted_us\x18\b \x01(\x03R\tdeletedUs\"\xf1\x01\n" +
 	"\fServerRecord\x12?\n" +
 	"\vincarnation\x18\x01 \x01(\v2\x1d.tabletdb.meta.v1.IncarnationR\vincarnation\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +

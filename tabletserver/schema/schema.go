@@ -28,6 +28,8 @@ type Schema struct {
 	Table    base.TableID
 	Name     string
 	Revision lockservice.Revision
+	// Deleted: the table is not served any more, though it may come back.
+	Deleted bool
 	// Families in the order of their ids, which is the order of cells in a row.
 	Families []Family
 
@@ -39,7 +41,7 @@ type Schema struct {
 // was stored had been checked.
 func Compile(t meta.Table) (*Schema, error) {
 	s := &Schema{
-		Table: t.ID, Name: t.Name, Revision: t.Revision,
+		Table: t.ID, Name: t.Name, Revision: t.Revision, Deleted: t.Record.Deleted,
 		Families: make([]Family, len(t.Record.Families)),
 		byID:     make(map[base.FamilyID]*Family, len(t.Record.Families)),
 		writes:   mutation.Families{ByName: make(map[string]mutation.FamilySpec, len(t.Record.Families)), Unit: mutation.UnitMillis},

@@ -142,7 +142,7 @@ func (t *Tablet) write(ctx context.Context, it base.Iterator, oldest bool, hint 
 			t.env.Files.Decided(out.numbers...)
 		}
 	}()
-	sch, err := t.schema(ctx)
+	sch, err := t.anySchema(ctx)
 	if err != nil {
 		return out, err
 	}

@@ -154,8 +154,19 @@ func (t *Tablet) errNotServing() error {
 	return fmt.Errorf("tablet %d is %v: %w", t.id, t.State(), base.ErrNotServing)
 }
 
-// schema returns the schema of the tablet's table.
+// schema returns the schema of the tablet's table for a request; there are none
+// to a table that was deleted.
 func (t *Tablet) schema(ctx context.Context) (*schema.Schema, error) {
+	s, err := t.anySchema(ctx)
+	if err == nil && s.Deleted {
+		return nil, fmt.Errorf("table %d was deleted: %w", t.table, base.ErrNotFound)
+	}
+	return s, err
+}
+
+// anySchema returns the schema of the tablet's table, also where that was
+// deleted.
+func (t *Tablet) anySchema(ctx context.Context) (*schema.Schema, error) {
 	s, err := t.env.Schemas.Table(ctx, t.table)
 	if errors.Is(err, base.ErrNotFound) {
 		// The table was deleted; its tablets go soon.
