@@ -116,7 +116,7 @@ func (v *visitors) stop() {
 }
 
 func (v *visitors) loop(ctx context.Context, table *bigtable.Table, i int) {
-	key := letter(i) + "/probe"
+	key := letter(i) + "/visit"
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for stamp := time.Now().UnixMilli(); ; stamp++ {
