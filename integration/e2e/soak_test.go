@@ -32,7 +32,7 @@ const soakRound = time.Minute
 // split at a few hundred KiB.
 var (
 	soakServerFlags = []string{"--flush-mb", "1", "--file-mb", "1", "--memtable-mb", "64", "--cache-mb", "8"}
-	soakMasterFlags = []string{"--split-mb", "2", "--gc-every", "15s"}
+	soakMasterFlags = []string{"--split-mb", "1", "--merge-age", "20s"}
 )
 
 // TestSoak runs for E2E_SOAK, a duration: clients write, read, count and delete,

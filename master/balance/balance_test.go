@@ -94,6 +94,29 @@ func TestLateServerIsFilled(t *testing.T) {
 	}
 }
 
+// TestHaste: tablets that were split off a moment ago are spread if one server
+// has them all, and rest if servers differ by less.
+func TestHaste(t *testing.T) {
+	young := func(owner func(i int) int) balance.State {
+		return balance.State{Servers: servers(3), Tablets: tablets(12, func(i int, x *balance.Tablet) {
+			x.Owner, x.Age = id(owner(i)), 10*time.Second
+		})}
+	}
+	if n := len(balance.Moves(young(func(int) int { return 1 }), balance.Options{})); n == 0 {
+		t.Error("one server keeps all tablets")
+	}
+	if plan := balance.Moves(young(func(i int) int { return 1 + min(2, i/5) }), balance.Options{}); len(plan) != 0 {
+		t.Errorf("moved in haste: %v", plan)
+	}
+	s := young(func(int) int { return 1 })
+	for i := range s.Tablets {
+		s.Tablets[i].Age = time.Second
+	}
+	if plan := balance.Moves(s, balance.Options{}); len(plan) != 0 {
+		t.Errorf("moved at once: %v", plan)
+	}
+}
+
 // TestMovesSettle: whatever the tablets are like, moves end, servers are even as
 // far as tablets allow, and what is nearly even is left alone.
 func TestMovesSettle(t *testing.T) {

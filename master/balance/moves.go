@@ -15,6 +15,10 @@ const (
 	leastRequests = 50
 )
 
+// gross is by how much of the average two servers differ that are to be made
+// even in haste.
+const gross = 1.0
+
 // Moves returns the tablets to be moved, no more than may be under way: off
 // servers that are drained, then from the fullest to the emptiest.
 func Moves(s State, o Options) []Decision {
@@ -133,10 +137,14 @@ func (m *mover) even() bool {
 	if full-empty <= m.o.Slack {
 		return false
 	}
+	age := m.o.MoveAge
+	if full-empty > gross {
+		age = min(age, m.o.HasteAge)
+	}
 	var best *Tablet
 	bestWorst := full - m.gain(full-empty)
 	for _, t := range m.tablets[from] {
-		if t.Busy || t.Age < m.o.MoveAge {
+		if t.Busy || t.Age < age {
 			continue
 		}
 		a, b := *m.has[from], *m.has[to]

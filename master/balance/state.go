@@ -82,8 +82,9 @@ type Options struct {
 	// tablets are moved; 0.2.
 	Slack float64
 	// MoveAge is how long a tablet stays before it is moved again for evenness;
-	// 1 min.
-	MoveAge time.Duration
+	// 1 min. HasteAge is the same where one server has grossly more than another,
+	// as when a new table has grown on it: 5 s.
+	MoveAge, HasteAge time.Duration
 	// Moves is how many moves are under way at most; 8.
 	Moves int
 	// Splits and Merges are how many are begun at once; 4 and 1.
@@ -101,6 +102,7 @@ func (o *Options) EnsureDefaults() {
 	def(&o.MergeAbove, 2)
 	def(&o.Slack, 0.2)
 	def(&o.MoveAge, time.Minute)
+	def(&o.HasteAge, 5*time.Second)
 	def(&o.Moves, 8)
 	def(&o.Splits, 4)
 	def(&o.Merges, 1)
