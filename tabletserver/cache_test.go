@@ -1,6 +1,7 @@
 package tabletserver_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -93,22 +94,47 @@ func TestWarmRestart(t *testing.T) {
 			}
 			c.Settle()
 		}
-		read()
-		if n := s.Store.Count(tabletservertest.Get, "sst/"); n > 60 {
-			t.Errorf("%d GETs for two files of 100 KB", n)
+		noGets := func(when string) {
+			t.Helper()
+			s.Store.Reset()
+			read()
+			if n := s.Store.Count(tabletservertest.Get, "sst/"); n != 0 {
+				t.Errorf("%d GETs %s: %+v", n, when, c.Stats())
+			}
 		}
+		noGets("of what was just written")
 		s, tb = failOver(f, s, tb)
-		read()
-		if n := s.Store.Count(tabletservertest.Get, "sst/"); n != 0 {
-			t.Errorf("%d GETs after a restart: %+v", n, c.Stats())
-		}
+		noGets("after a restart")
 		before := c.Stats().Pages
 		f.Must(s.Compact(ctx, tb))
-		if st := c.Stats(); st.Pages > before/10 {
-			t.Errorf("%d pages of %d are there after both files were replaced", st.Pages, before)
+		if st := c.Stats(); st.Pages > before+2 {
+			t.Errorf("%d pages, %d before both files were replaced", st.Pages, before)
+		}
+		noGets("after a compaction of what was cached")
+		c.Forget(sstables(ctx, f)...)
+		s.Store.Reset()
+		read()
+		if n := s.Store.Count(tabletservertest.Get, "sst/"); n == 0 || n > 60 {
+			t.Errorf("%d GETs for a file of 200 KB", n)
+		}
+		f.Must(s.Set(ctx, tb, "row0000", "cf", "q", 1000, want["row0000"]))
+		f.Must(s.Flush(ctx, tb))
+		c.Forget(sstables(ctx, f)...)
+		f.Must(s.Compact(ctx, tb))
+		if st := c.Stats(); st.Pages != 0 {
+			t.Errorf("%d pages after a compaction of what was not cached", st.Pages)
 		}
 		read()
 	})
+}
+
+// sstables returns the keys of all SSTables in the bucket.
+func sstables(ctx context.Context, f *tabletservertest.Fixture) (keys []string) {
+	for info, err := range f.Store.List(ctx, "sst/", "") {
+		f.Must(err)
+		keys = append(keys, info.Key)
+	}
+	return keys
 }
 
 // columnFilter passes one column.

@@ -12,6 +12,9 @@
 // miss; so is a page in a slot that was given to another page while it was read.
 // docs/format/pagecache.md draws the bytes.
 //
+// What is put goes to the cache as well as what is read: it is new, and so likely
+// to be read soon.
+//
 // Which page goes when another needs its slot is decided as in S3-FIFO: pages
 // that were asked for once pass through a small queue, those that were asked
 // for again stay in the main one. The queues are this package's own because in

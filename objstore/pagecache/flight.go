@@ -86,11 +86,16 @@ func (s *Store) endLocked(f *flight) {
 func (s *Store) write() {
 	for f := range s.jobs {
 		s.store(f)
-		s.mu.Lock()
-		if s.mu.waiting--; s.mu.waiting == 0 {
-			s.mu.idle.Broadcast()
-		}
-		s.mu.Unlock()
+		s.written()
+	}
+}
+
+// written says that a page which waited has been written, or dropped.
+func (s *Store) written() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.waiting--; s.mu.waiting == 0 {
+		s.mu.idle.Broadcast()
 	}
 }
 

@@ -129,6 +129,7 @@ func (s *Store) Close() error {
 	close(s.jobs)
 	s.mu.Unlock()
 	s.workers.Wait()
+	s.Settle() // those who put
 	s.off.Store(true)
 	return s.disk.close()
 }
@@ -156,6 +157,51 @@ func (s *Store) fail(err error) {
 // cached reports whether ranges of the object go through the cache.
 func (s *Store) cached(key string) bool {
 	return !s.off.Load() && strings.HasPrefix(key, s.opts.Prefix) && len(key) <= maxKeyLen
+}
+
+// PutIfAbsent implements objstore.Store. What was put goes to the cache as what
+// is read does, in the mode of ctx, before it returns; with Bypass it does not.
+func (s *Store) PutIfAbsent(ctx context.Context, key string, data []byte) error {
+	err := s.Store.PutIfAbsent(ctx, key, data)
+	if mode := modeOf(ctx); err == nil && mode != Bypass && s.cached(key) {
+		s.keep(key, data, mode)
+	}
+	return err
+}
+
+// keep writes the pages of a new object.
+func (s *Store) keep(key string, data []byte, mode Mode) {
+	size := int(s.opts.PageSize)
+	for p := 0; p*size < len(data) && p < maxPage; p++ {
+		id := pageID{key, uint32(p)}
+		s.mu.Lock()
+		if s.mu.closed || s.off.Load() {
+			s.mu.Unlock()
+			return
+		}
+		if s.mu.flights[id] != nil || s.mu.table.find(id, false) != none || mode != Fill && len(s.mu.table.free) == 0 {
+			s.mu.Unlock()
+			continue
+		}
+		f := s.newFlightLocked(id)
+		f.data, f.err, f.evict = data[p*size:min((p+1)*size, len(data))], nil, mode == Fill
+		s.mu.waiting++ // Close waits for it
+		close(f.done)
+		s.mu.Unlock()
+		s.store(f)
+		s.written()
+	}
+}
+
+// CachedBytes returns about how many bytes of an object are in the cache.
+func (s *Store) CachedBytes(key string) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, ok := s.mu.table.numbers[key]
+	if !ok {
+		return 0
+	}
+	return int64(s.mu.table.objects[n].count) * s.opts.PageSize
 }
 
 // Put implements objstore.Store.

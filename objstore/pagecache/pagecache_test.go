@@ -373,3 +373,35 @@ func TestBadOptions(t *testing.T) {
 		t.Error("a directory below a file")
 	}
 }
+
+// TestPut: what was put is there, unless it was put past the cache or found no
+// room.
+func TestPut(t *testing.T) {
+	inner := &counted{Store: mem.New()}
+	s := open(t, inner, pagecache.Options{Dir: t.TempDir(), Bytes: 20 * page})
+	data := object(t, mem.New(), "x", 10*page+5)
+	for i, c := range []struct {
+		mode pagecache.Mode
+		gets int64
+	}{{pagecache.Fill, 0}, {pagecache.Bypass, 1}, {pagecache.FillFree, 1}, {pagecache.Fill, 0}} {
+		key := fmt.Sprintf("sst/00/%d", i)
+		ctx := pagecache.WithMode(t.Context(), c.mode)
+		if err := s.PutIfAbsent(ctx, key, data); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.PutIfAbsent(ctx, key, nil); !errors.Is(err, objstore.ErrExists) {
+			t.Fatalf("the second put: %v", err)
+		}
+		inner.gets.Store(0)
+		get(t, s, pagecache.WithMode(t.Context(), pagecache.Bypass), key, data, 0, int64(len(data)))
+		if n := inner.gets.Load(); n != c.gets {
+			t.Errorf("put %d, mode %d: %d GETs", i, c.mode, n)
+		}
+	}
+	if n := s.CachedBytes("sst/00/3"); n != 11*page {
+		t.Errorf("%d bytes of the last are there", n)
+	}
+	if st := s.Stats(); st.Pages != 20 {
+		t.Errorf("%+v", st)
+	}
+}

@@ -50,7 +50,11 @@ func (t *Tablet) Compact(ctx context.Context, major bool) (merged bool, err erro
 	var written int64
 	job := t.begin("compaction", fmt.Sprintf("runs %d to %d of %d: %s", p.From+1, p.To, len(v.runs), p.Reason), size)
 	defer func() { t.env.Jobs.end(job, written, err) }()
-	out, err := t.write(limit.WithClass(ctx, limit.Background), merging.New(inputs...), p.To == len(v.runs), size)
+	writes := limit.WithClass(ctx, limit.Background)
+	if !t.env.Files.mostlyCached(v.manifest.Runs[p.From:p.To]) {
+		writes = pagecache.WithMode(writes, pagecache.Bypass)
+	}
+	out, err := t.write(writes, merging.New(inputs...), p.To == len(v.runs), size)
 	if err != nil {
 		return false, fmt.Errorf("compact tablet %d: %w", t.id, err)
 	}

@@ -70,6 +70,24 @@ func (h *handle) release() {
 // what it has of objects.
 type forgetful interface{ Forget(keys ...string) }
 
+// mostlyCached reports whether the store has a copy at hand of at least half of
+// the files. Then what they are merged into takes their place in the cache;
+// else nobody would read it there.
+func (f *Files) mostlyCached(runs []manifest.Run) bool {
+	s, ok := f.store.(interface{ CachedBytes(key string) int64 })
+	if !ok {
+		return false
+	}
+	var cached, size int64
+	for _, r := range runs {
+		for _, x := range r {
+			cached += s.CachedBytes(base.SSTableObject(x.Number))
+			size += x.Size
+		}
+	}
+	return 2*cached >= size
+}
+
 // obsolete says that the files were merged into others: when the last tablet
 // here has let go of one, nothing of it need be cached any more. (One that is
 // merely released may come back, after a restart or a move.)
