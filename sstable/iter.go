@@ -21,10 +21,14 @@ type IterOptions struct {
 	// compactions leave it off; they use what is cached all the same.
 	FillCache bool
 	// Readahead is the longest range to fetch at once, in bytes, except for a
-	// single block that is longer; 0: blocks are fetched one by one. After two blocks in sequence were missing from
-	// the cache, whole ranges are fetched, of 64 KiB and then doubling, and
-	// one ahead of the iterator by a goroutine.
+	// single block that is longer; 0: blocks are fetched one by one. After
+	// two blocks in sequence were missing from the cache, whole ranges are
+	// fetched, of 64 KiB and then doubling, and one ahead of the iterator by a
+	// goroutine; two, once they are of full length.
 	Readahead int
+	// Expect, if not 0, is about how much will be read from the first block on:
+	// the read-ahead begins with that block, and with ranges of this length.
+	Expect int
 	// Eager begins the read-ahead with the first block and at full length: for
 	// those who know that they will read it all.
 	Eager bool
@@ -74,6 +78,15 @@ func (i *Iter) Key() []byte { return i.data.Key() }
 
 // Value implements base.Iterator; see IterOptions.StableValues.
 func (i *Iter) Value() []byte { return i.data.Value() }
+
+// Ahead returns the length of the ranges that are fetched ahead, for the Expect
+// of an iterator that goes on in another file; 0: there is no read-ahead.
+func (i *Iter) Ahead() int {
+	if i.ahead.run <= sequentialLoads && len(i.ahead.data) == 0 {
+		return 0
+	}
+	return i.ahead.size
+}
 
 // Err implements base.Iterator.
 func (i *Iter) Err() error { return i.err }

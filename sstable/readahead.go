@@ -8,21 +8,24 @@ import (
 
 const (
 	firstReadahead = 64 << 10
+	// depth is how many ranges are fetched ahead once they have grown to their
+	// full length: a bucket gives more to several requests than to one.
+	depth = 2
 	// sequentialLoads is how many blocks in a row are fetched alone before the
 	// read-ahead begins.
 	sequentialLoads = 2
 )
 
 // readahead fetches ranges of blocks for one iterator: the one it is in, and
-// the one after that, by a goroutine.
+// the next one or two after that, each by a goroutine.
 type readahead struct {
 	run  int    // blocks fetched in sequence, up to here
 	next uint64 // where the last block ended
 	size int    // of the next range
 
-	off     uint64 // of data
-	data    []byte // the current range
-	pending *fetch // the range after it
+	off     uint64   // of data
+	data    []byte   // the current range
+	pending []*fetch // the ranges after it, in order
 
 	after cursor // the first block that no range holds yet
 	more  bool   // there is one, below the upper bound
@@ -54,34 +57,45 @@ func (a *readahead) frame(i *Iter, c cursor, h block.Handle) []byte {
 	if f := a.cut(h); f != nil {
 		return f
 	}
-	if p := a.pending; p != nil && p.off <= h.Offset && h.End() <= p.off+p.n {
-		<-p.done
-		p.cancel()
-		a.pending = nil
-		if p.err != nil {
-			return nil
-		}
-		a.off, a.data = p.off, p.data
-		a.start(i)
-		return a.cut(h)
+	if len(a.pending) > 0 && a.pending[0].holds(h) {
+		return a.advance(i, h)
 	}
 	a.stop()
 	if !sequential {
 		a.run = 0
 	}
 	if a.run == 0 {
-		a.size = firstReadahead
+		a.size = max(firstReadahead, min(i.o.Expect, i.o.Readahead))
 		if i.o.Eager {
 			a.size = i.o.Readahead
 		}
 	}
-	if a.run++; a.run <= sequentialLoads && !i.o.Eager {
+	if a.run++; a.run <= sequentialLoads && a.size == firstReadahead && !i.o.Eager {
 		return nil
 	}
 	return a.restart(i, c, h)
 }
 
-// restart fetches a range that begins with block c, and the one after it
+// holds reports whether the block is in the range.
+func (p *fetch) holds(h block.Handle) bool { return p.off <= h.Offset && h.End() <= p.off+p.n }
+
+// advance makes the first of the ranges on their way the current one.
+func (a *readahead) advance(i *Iter, h block.Handle) []byte {
+	p := a.pending[0]
+	<-p.done
+	p.cancel()
+	copy(a.pending, a.pending[1:])
+	a.pending[len(a.pending)-1] = nil
+	a.pending = a.pending[:len(a.pending)-1]
+	if p.err != nil {
+		return nil
+	}
+	a.off, a.data = p.off, p.data
+	a.start(i)
+	return a.cut(h)
+}
+
+// restart fetches a range that begins with block c, and those after it
 // meanwhile.
 func (a *readahead) restart(i *Iter, c cursor, h block.Handle) []byte {
 	a.after, a.more = c, true
@@ -124,28 +138,38 @@ func (a *readahead) extend(i *Iter) uint64 {
 	return n
 }
 
-// start begins to fetch the range after the current one, if there is one.
+// start begins to fetch the ranges after the current one that are not on their
+// way yet.
 func (a *readahead) start(i *Iter) {
-	if !a.more {
-		return
+	for a.more && len(a.pending) < a.depth(i) {
+		ctx, cancel := context.WithCancel(i.ctx)
+		p := &fetch{off: i.r.index.handle(a.after).Offset, cancel: cancel, done: make(chan struct{})}
+		p.n = a.extend(i)
+		a.pending = append(a.pending, p)
+		src := i.r.src
+		go func() {
+			defer close(p.done)
+			p.data, p.err = src.ReadAt(ctx, int64(p.off), int64(p.n))
+		}()
 	}
-	ctx, cancel := context.WithCancel(i.ctx)
-	p := &fetch{off: i.r.index.handle(a.after).Offset, cancel: cancel, done: make(chan struct{})}
-	p.n = a.extend(i)
-	a.pending = p
-	src := i.r.src
-	go func() {
-		defer close(p.done)
-		p.data, p.err = src.ReadAt(ctx, int64(p.off), int64(p.n))
-	}()
 }
 
-// stop ends the fetch on its way and waits for it.
-func (a *readahead) stop() {
-	if p := a.pending; p != nil {
-		p.cancel()
-		<-p.done
-		a.pending = nil
+func (a *readahead) depth(i *Iter) int {
+	if a.size < i.o.Readahead {
+		return 1
 	}
+	return depth
+}
+
+// stop ends the fetches on their way and waits for them.
+func (a *readahead) stop() {
+	for _, p := range a.pending {
+		p.cancel()
+	}
+	for k, p := range a.pending {
+		<-p.done
+		a.pending[k] = nil
+	}
+	a.pending = a.pending[:0]
 	a.data = nil
 }

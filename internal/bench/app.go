@@ -120,7 +120,7 @@ Exit codes:
 		l.GroupID = groupLoads
 		root.AddCommand(l)
 	}
-	for _, s := range []*cobra.Command{a.compareCommand(), a.gatewayCommand(), a.filtersCommand(), a.growCommand(), a.putCommand(), a.cacheCommand(), a.idleCommand()} {
+	for _, s := range []*cobra.Command{a.compareCommand(), a.gatewayCommand(), a.filtersCommand(), a.growCommand(), a.putCommand(), a.cacheCommand(), a.scanRateCommand(), a.idleCommand()} {
 		s.GroupID = groupStudies
 		root.AddCommand(s)
 	}

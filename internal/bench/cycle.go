@@ -168,7 +168,16 @@ func (c *cycle) quiet(ctx context.Context) error {
 // run runs a load of a number of operations on the table with rows. Errors of
 // operations are errors.
 func (c *cycle) run(ctx context.Context, l load.Load, workers int, ops int64, seed int) (*load.Result, error) {
-	r, err := load.Run(ctx, l, load.Options{Workers: workers, Ops: ops, Seed: uint64(seed) + 1, Tables: c.target.Tables(tableRows), Grace: time.Minute})
+	return runOps(ctx, l, load.Options{Workers: workers, Ops: ops, Seed: uint64(seed) + 1, Tables: c.target.Tables(tableRows)})
+}
+
+// once does a load's operation once, without a warm-up.
+func (a *app) once(ctx context.Context, l load.Load, tables []load.Table, round int) (*load.Result, error) {
+	return runOps(ctx, l, load.Options{Workers: 1, Ops: 1, Seed: uint64(round) + 1, Tables: tables})
+}
+
+func runOps(ctx context.Context, l load.Load, o load.Options) (*load.Result, error) {
+	r, err := load.Run(ctx, l, o)
 	if err != nil {
 		return nil, err
 	}

@@ -54,8 +54,9 @@ func newSources(ctx context.Context, t *Tablet, v *view, snapshot base.Seq, rang
 		points = points && g.IsPoint()
 	}
 	o := sstable.IterOptions{FillCache: points || r.Limit > 0 && r.Limit <= pointRead}
+	var upper []byte
 	if !points {
-		o.Readahead = t.env.Options.Readahead
+		o.Readahead, upper = t.env.Options.Readahead, end(ranges)
 	}
 	if !o.FillCache {
 		ctx = pagecache.WithMode(ctx, pagecache.FillFree)
@@ -85,7 +86,7 @@ func newSources(ctx context.Context, t *Tablet, v *view, snapshot base.Seq, rang
 	}
 	for i, files := range v.runs {
 		s.runs[i].init(ctx, files, o, byTime)
-		s.runs[i].drops, s.runs[i].snapshot = v.drops, snapshot
+		s.runs[i].drops, s.runs[i].snapshot, s.runs[i].ahead.upper = v.drops, snapshot, upper
 		s.inputs = append(s.inputs, &s.runs[i])
 	}
 	if len(s.inputs) == 0 {
@@ -182,6 +183,7 @@ type runIter struct {
 	// columns are the prefixes of all columns of that row that matter; none:
 	// all do.
 	columns [][]byte
+	ahead   ahead
 
 	drops    []*drop
 	snapshot base.Seq // of the drops, those up to it count
@@ -190,13 +192,13 @@ type runIter struct {
 
 func (r *runIter) init(ctx context.Context, files []*file, o sstable.IterOptions, p *rowfilter.Program) {
 	r.ctx, r.opts, r.files, r.filter = ctx, o, files, p
-	r.at, r.valid, r.err, r.point, r.columns = -1, false, nil, nil, nil
+	r.at, r.valid, r.err, r.point, r.columns, r.ahead = -1, false, nil, nil, nil, ahead{}
 	r.drops, r.spans = nil, nil
 }
 
 // reset lets go of everything but the buffers of the iterator.
 func (r *runIter) reset() {
-	r.ctx, r.files, r.filter, r.opts, r.point, r.columns = nil, nil, nil, sstable.IterOptions{}, nil, nil
+	r.ctx, r.files, r.filter, r.opts, r.point, r.columns, r.ahead = nil, nil, nil, sstable.IterOptions{}, nil, nil, ahead{}
 	r.drops, r.spans = nil, nil
 }
 
@@ -220,7 +222,7 @@ func (r *runIter) needed(f *file) bool {
 // an error.
 func (r *runIter) enter(i int) bool {
 	f := r.files[i]
-	if !r.needed(f) {
+	if r.ahead.beyond(f) || !r.needed(f) {
 		return false
 	}
 	if r.open && r.at == i && len(r.point) == 0 {
@@ -239,7 +241,7 @@ func (r *runIter) enter(i int) bool {
 	}
 	r.leave()
 	o := r.opts
-	o.Lower, o.Upper = f.lower, f.upper
+	o.Lower, o.Upper = f.lower, r.ahead.clip(f.upper)
 	rd.InitIter(r.ctx, &r.it, o)
 	r.at, r.open = i, true
 	r.spans = spansOver(r.drops, f.Last(), r.snapshot)
@@ -320,8 +322,14 @@ func (r *runIter) Next() bool {
 	if r.failed() {
 		return false
 	}
+	r.ahead.expect = max(r.ahead.expect, r.it.Ahead())
+	r.opts.Expect = r.ahead.expect
+	defer func() { r.opts.Expect = 0 }()
 	for i := r.at + 1; i < len(r.files); i++ {
 		if r.enter(i) && r.jump(r.it.SeekGE(nil), false) {
+			if n := i + 1; n < len(r.files) && r.opts.Readahead > 0 && !r.ahead.beyond(r.files[n]) && r.needed(r.files[n]) {
+				r.ahead.open(r.ctx, r.files[n])
+			}
 			r.valid = true
 			return true
 		}
@@ -350,6 +358,7 @@ func (r *runIter) Err() error { return r.err }
 
 // Close implements base.Iterator.
 func (r *runIter) Close() error {
+	r.ahead.stop()
 	r.leave()
 	return r.err
 }
