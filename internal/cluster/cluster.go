@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tabletdb/tabletdb/client/router"
 	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/lockservice"
 	lockclient "github.com/tabletdb/tabletdb/lockservice/client"
@@ -441,6 +442,14 @@ func (c *Cluster) openGateway() error {
 
 // Gateway returns the address of the Bigtable endpoint.
 func (c *Cluster) Gateway() string { return c.mu.gateway.Addr() }
+
+// RouterStats returns the counters of the Bigtable endpoint.
+func (c *Cluster) RouterStats() router.Stats {
+	if c.mu.gateway == nil {
+		return router.Stats{}
+	}
+	return c.mu.gateway.RouterStats()
+}
 
 // Env returns an environment for tools that run beside the cluster.
 func (c *Cluster) Env(name string) (*Env, error) { return c.env(name) }

@@ -173,6 +173,9 @@ func OpenGateway(e *Env, addr string) (*GatewayNode, error) {
 // Addr is where the gateway listens.
 func (n *GatewayNode) Addr() string { return n.endpoint.addr() }
 
+// RouterStats returns the counters of the gateway.
+func (n *GatewayNode) RouterStats() router.Stats { return n.front.router.Stats() }
+
 // Close stops the gateway.
 func (n *GatewayNode) Close() error {
 	n.endpoint.stop()

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc/mem"
 
+	"github.com/tabletdb/tabletdb/client/router"
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/route"
 	"github.com/tabletdb/tabletdb/objstore/probe"
@@ -146,6 +147,9 @@ func (n *TabletNode) set(s *tabletserver.Server) {
 	defer n.mu.Unlock()
 	n.mu.server = s
 }
+
+// RouterStats returns the counters of the node's gateway.
+func (n *TabletNode) RouterStats() router.Stats { return n.front.router.Stats() }
 
 // Close gives all tablets up and stops.
 func (n *TabletNode) Close(ctx context.Context) error {

@@ -19,11 +19,13 @@ import (
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/cluster"
 	"github.com/tabletdb/tabletdb/internal/rpc"
+	"github.com/tabletdb/tabletdb/internal/status"
 	"github.com/tabletdb/tabletdb/lockservice"
 	lockclient "github.com/tabletdb/tabletdb/lockservice/client"
 	lockserver "github.com/tabletdb/tabletdb/lockservice/server"
 	storecluster "github.com/tabletdb/tabletdb/objstore/cluster"
 	"github.com/tabletdb/tabletdb/objstore/openstore"
+	"github.com/tabletdb/tabletdb/proto/controlpb"
 )
 
 // Exit codes of tabletd.
@@ -79,6 +81,10 @@ type process struct {
 	registry *prometheus.Registry
 	out      io.Writer
 	version  string
+	role     string
+
+	pages         *status.Pages // nil: none
+	statusAddress string        // where others reach them
 }
 
 func newCommand(out io.Writer, version string) *cobra.Command {
@@ -96,7 +102,7 @@ func newCommand(out io.Writer, version string) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				p := &process{cfg: cfg, log: cfg.logger(), registry: newRegistry(), out: out, version: version}
+				p := &process{cfg: cfg, log: cfg.logger(), registry: newRegistry(), out: out, version: version, role: name}
 				return p.run(c.Context(), run)
 			}}
 		flags(c.Flags(), name)
@@ -143,14 +149,14 @@ func (p *process) run(ctx context.Context, role func(context.Context, *process) 
 		defer func() { stop(); <-tuned }()
 		go func() { defer close(tuned); tuneGC(life) }()
 	}
-	status, err := openStatus(p.cfg.Status, p.registry, p.log)
+	statusServer, err := p.openPages()
 	if err != nil {
 		return err
 	}
 	err = role(ctx, p)
 	stop, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	status.close(stop)
+	statusServer.close(stop)
 	return err
 }
 
@@ -182,7 +188,7 @@ func (p *process) env(ctx context.Context) (*cluster.Env, func(), error) {
 		return nil, nil, err
 	}
 	return &cluster.Env{Network: rpc.TCP{}, LockService: ls, Bucket: b, ClusterID: id.String(),
-		Logger: p.log, Registerer: p.registry, Version: p.version, Strict: p.cfg.Strict}, closeAll, nil
+		Logger: p.log, Registerer: p.registry, Version: p.version, Strict: p.cfg.Strict, StatusAddress: p.statusAddress}, closeAll, nil
 }
 
 // join waits until the lock service answers.
@@ -223,12 +229,17 @@ func runLockService(ctx context.Context, p *process) error {
 		o.Bootstrap = []lockserver.Member{{ID: c.ID, Address: c.Listen}}
 	}
 	s, err := lockserver.Open(lockserver.Config{
-		ID: c.ID, Address: c.Listen, Network: rpc.TCP{}, Dir: c.Data, Logger: p.log,
+		ID: c.ID, Address: c.Listen, Network: rpc.TCP{}, Dir: c.Data, Logger: p.log, StatusAddress: p.statusAddress,
 		WinGeneration: func(ctx context.Context) (uint32, error) { return storecluster.WinGeneration(ctx, b.Data, 1) },
 	}, o)
 	if err != nil {
 		return err
 	}
+	detach, err := p.attachLockServer(o)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	defer detach()
 	p.ready("lock service %s serves on %s", c.ID, c.Listen)
 	<-ctx.Done()
 	if err := s.TransferLeadership(""); err != nil {
@@ -247,6 +258,7 @@ func runMaster(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	defer p.attach(status.Parts{Source: p.source(e, n.Master), Store: e.Bucket.Data})()
 	p.ready("master serves on %s", n.Addr())
 	<-ctx.Done()
 	return n.Close()
@@ -266,11 +278,13 @@ func runTabletServer(ctx context.Context, p *process) error {
 		return err
 	}
 	n, err := cluster.OpenTabletServer(ctx, e, cluster.TabletConfig{
-		Addr: p.cfg.Listen, Name: p.cfg.Name, Zone: p.cfg.Zone, StatusAddress: p.cfg.Status, Options: p.cfg.tabletOptions(),
+		Addr: p.cfg.Listen, Name: p.cfg.Name, Zone: p.cfg.Zone, StatusAddress: p.statusAddress, Options: p.cfg.tabletOptions(),
 	})
 	if err != nil {
 		return err
 	}
+	defer p.attach(status.Parts{Source: p.source(e, nil), Store: e.Bucket.Data, Router: n.RouterStats,
+		Tablets: map[string]controlpb.TabletServerServer{n.Name(): n.Control()}})()
 	p.ready("tablet server serves on %s", n.Addr())
 	<-ctx.Done()
 	stop, cancel := context.WithTimeout(context.Background(), stopWithin)
@@ -288,6 +302,7 @@ func runGateway(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	defer p.attach(status.Parts{Source: p.source(e, nil), Store: e.Bucket.Data, Router: n.RouterStats})()
 	p.ready("gateway serves the Bigtable API on %s", n.Addr())
 	<-ctx.Done()
 	return n.Close()
@@ -299,12 +314,18 @@ func runDev(ctx context.Context, p *process) error {
 	cl, err := cluster.Open(ctx, cluster.Config{
 		Dir: c.Data, StoreURL: c.Store, StoreOptions: openstore.Options{CreateBucket: c.CreateBucket}, Cache: c.cache(c.devCache()),
 		TabletServers: c.TabletServers, LockAddr: c.LockListen, GatewayAddr: c.Listen,
-		Logger: p.log, Registerer: p.registry, Version: p.version, Strict: c.Strict,
+		Logger: p.log, Registerer: p.registry, Version: p.version, Strict: c.Strict, StatusAddress: p.statusAddress,
 		Master: c.masterOptions(), Tablet: c.tabletOptions(),
 	})
 	if err != nil {
 		return err
 	}
+	detach, err := p.attachDev(cl)
+	if err != nil {
+		cl.Kill()
+		return err
+	}
+	defer detach()
 	p.ready(`TabletDB runs: 1 lock server, 1 master, %d tablet servers, started in %v.
 
   Bigtable API    export BIGTABLE_EMULATOR_HOST=%s

@@ -87,6 +87,9 @@ func (s *Server) ask(ctx context.Context, n rpc.Network) {
 	})
 }
 
+// keptDecisions is how many of the master's decisions a View has.
+const keptDecisions = 500
+
 // errNoMaster: nobody holds the master's lock.
 var errNoMaster = errors.New("no master is running; tablets stay where they are until one does")
 
@@ -99,6 +102,7 @@ func (v *View) askMaster(ctx context.Context, s Source) {
 	if s.Master != nil {
 		if r, err := s.Master.ClusterStatus(ctx, &controlpb.ClusterStatusRequest{OmitTablets: true}); err == nil {
 			m.Address, m.Status = r.Master, r
+			m.Decisions, _ = s.Master.Explain(ctx, &controlpb.ExplainRequest{Limit: keptDecisions}) // nil on an error
 			return
 		}
 	}
@@ -118,7 +122,10 @@ func (v *View) askMaster(ctx context.Context, s Source) {
 		return
 	}
 	m.Err = dialled(s.Network, m.Address, func(cc *grpc.ClientConn) (err error) {
-		m.Status, err = controlpb.NewMasterClient(cc).ClusterStatus(ctx, &controlpb.ClusterStatusRequest{OmitTablets: true})
+		c := controlpb.NewMasterClient(cc)
+		if m.Status, err = c.ClusterStatus(ctx, &controlpb.ClusterStatusRequest{OmitTablets: true}); err == nil {
+			m.Decisions, err = c.Explain(ctx, &controlpb.ExplainRequest{Limit: keptDecisions})
+		}
 		return err
 	})
 	if m.Err != nil {

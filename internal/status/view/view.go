@@ -74,7 +74,9 @@ func (s *Server) Name() string {
 type Master struct {
 	Address string // of the holder of the lock; "": nobody holds it, or it is not known
 	Status  *controlpb.ClusterStatusResponse
-	Err     error // why Status is nil
+	// Decisions about tablets that are served; nil: it did not tell.
+	Decisions *controlpb.ExplainResponse
+	Err       error // why Status is nil
 }
 
 // View is a cluster at one moment. Nobody changes it.
