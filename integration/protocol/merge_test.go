@@ -117,8 +117,8 @@ func TestH5MergeThatFails(t *testing.T) {
 // compacted away a row of its part, with the deletion; the merger must not show
 // the file without bounds, for it still has the row.
 //
-// To break: in manifest.Join, join two references to one file; or leave the
-// bounds out in manifest.Clip.
+// To break: leave the bounds out in manifest.Clip, or drop them in
+// manifest.Join.
 func TestH21MergeOfBounds(t *testing.T) {
 	history(t, func(b *bubble) {
 		s := b.servers(2)
@@ -165,6 +165,7 @@ func TestH2Split(t *testing.T) {
 		b.failFlushes(s[0])
 		b.set(s[0], tb, "a", "x")
 		l, r := b.split(s[0], tb, "m")
+		b.check() // both refer to the log
 		s[0].Store.Before(nil)
 		b.writeDuringFlush(s[0], r, "y")
 		b.Must(s[0].Unload(b.ctx, r)) // right goes with an entry, and is not loaded

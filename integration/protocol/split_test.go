@@ -128,8 +128,9 @@ func TestSplit(t *testing.T) {
 // What was unflushed in the parent is replayed from its entry, each row in one
 // child only, and what the children wrote after it has later sequences.
 //
-// To break: in meta.Split, leave NextSeq out; or relabel the entries with the
-// child's id; in tablet.replayRecord, drop contains.
+// To break: in tablet.become, count from the flushed sequence on; or in
+// meta.Split, relabel the entries with the child's id; or in
+// tablet.replayRecord, drop contains.
 func TestH6Split(t *testing.T) {
 	history(t, func(b *bubble) {
 		s := b.servers(3)
@@ -217,6 +218,8 @@ func TestH6FlushOfUnknownOutcome(t *testing.T) {
 			historyOver(t, forgetful(), func(b *bubble) {
 				s := b.servers(2)
 				tb := b.Serve(b.ctx, b.table(), s[0])
+				b.set(s[0], tb, "A", "X")
+				b.Must(s[0].Flush(b.ctx, tb))
 				b.set(s[0], tb, "a", "x")
 				tabletFaults(s[0], lockmem.GiveUpLate)
 				b.want(s[0].Flush(b.ctx, tb), base.ErrUndecided)
@@ -234,7 +237,7 @@ func TestH6FlushOfUnknownOutcome(t *testing.T) {
 				b.set(s[0], c[0], "c")
 				b.check()
 				list := b.dieAndServe(tb.Table, s[0], s[1])
-				b.wantTable(s[1], list, "a", "b", "c", "x", "y")
+				b.wantTable(s[1], list, "A", "X", "a", "b", "c", "x", "y")
 			})
 		})
 	}
