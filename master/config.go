@@ -10,6 +10,7 @@ import (
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/master/assign"
 	"github.com/tabletdb/tabletdb/master/balance"
+	"github.com/tabletdb/tabletdb/master/gc"
 	"github.com/tabletdb/tabletdb/objstore"
 )
 
@@ -24,6 +25,9 @@ type Config struct {
 	// Address is where the caller serves what Register registered; standbys
 	// name it as the leader's.
 	Address string
+	// Manifest reads which SSTables a manifest names. nil: no garbage of files is
+	// collected.
+	Manifest gc.ReadManifest
 	// ClusterID is shown by ClusterStatus, and StatusAddress, where the pages
 	// of this process are.
 	ClusterID, StatusAddress string
@@ -77,6 +81,9 @@ type Options struct {
 	// default 30 s, which should exceed the TTL of their sessions: a server
 	// that is cut off has lost its session by then.
 	SchemaWait time.Duration
+	// GCInterval is the pause between collections of files that nothing names;
+	// default 10 min, negative: there are none.
+	GCInterval time.Duration
 	// KeepDeleted is for how long a table that was deleted can be brought back;
 	// default 7 days, negative: not at all.
 	KeepDeleted time.Duration
@@ -102,6 +109,7 @@ func (o *Options) EnsureDefaults() {
 	def(&o.BalanceInterval, 5*time.Second)
 	o.Balance.EnsureDefaults()
 	def(&o.KeepDeleted, 7*24*time.Hour)
+	def(&o.GCInterval, 10*time.Minute)
 	o.SafeMode.EnsureDefaults()
 }
 

@@ -77,6 +77,7 @@ func (t *term) run(ctx context.Context, ready func()) error {
 	ready()
 	t.jobs.Go(func() { t.watchLoop(ctx, rev) })
 	t.jobs.Go(func() { t.verifyLoop(ctx) })
+	t.jobs.Go(func() { t.gcLoop(ctx) })
 	t.jobs.Go(func() { t.stuckLoop(ctx) })
 	t.jobs.Go(func() { t.balanceLoop(ctx) })
 	t.reconcileLoop(ctx)

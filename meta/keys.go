@@ -16,7 +16,10 @@ const (
 	TablePrefix     = "table/"
 	TableNamePrefix = "tablename/"
 	CounterPrefix   = "counter/"
-	MarkPrefix      = "mark/"
+	// BackupPrefix is of the backups, which the gateways store: roots of the
+	// bucket's objects beside the tablets (R10, R11).
+	BackupPrefix = "admin/backup/"
+	MarkPrefix   = "mark/"
 )
 
 // MasterLock is the lock that the active master holds; its data is the

@@ -214,6 +214,15 @@ func (c *Control) RefreshSchemas(ctx context.Context, r *controlpb.RefreshSchema
 	return &controlpb.RefreshSchemasResponse{}, nil
 }
 
+// Files implements controlpb.TabletServer.
+func (c *Control) Files(context.Context, *controlpb.FilesRequest) (*controlpb.FilesResponse, error) {
+	r := &controlpb.FilesResponse{Server: meta.IncarnationProto(c.s.Incarnation()), Floor: c.s.Files().Floor()}
+	for _, f := range c.s.Files().Pinned() {
+		r.Pinned = append(r.Pinned, meta.FileNumberProto(f))
+	}
+	return r, nil
+}
+
 // Describe implements controlpb.TabletServer.
 func (c *Control) Describe(_ context.Context, r *controlpb.DescribeRequest) (*controlpb.DescribeResponse, error) {
 	t, ok := c.s.tablet(base.TabletID(r.Tablet))

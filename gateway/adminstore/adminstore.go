@@ -28,6 +28,7 @@ import (
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
+	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/proto/adminstorepb"
 )
 
@@ -57,7 +58,7 @@ func Kinds() []Kind {
 }
 
 // BackupPrefix is the prefix of the keys of backups.
-const BackupPrefix = Prefix + string(Backup) + "/"
+const BackupPrefix = meta.BackupPrefix
 
 // Key returns the key of an object.
 func (k Kind) Key(name string) string { return Prefix + string(k) + "/" + name }

@@ -3,13 +3,12 @@ package protocol_test
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
+	"github.com/tabletdb/tabletdb/master/gc"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/objstore"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
@@ -262,39 +261,25 @@ func (w *world) seal(e base.Incarnation) {
 	}
 }
 
-// collect deletes files that no tablet names, of dead incarnations, and of live
-// ones below what they have in flight, unless somebody has them pinned (R11,
-// R12). Nothing that it deletes may ever be named again. It reads the truth.
+// collect collects garbage as a master does. Nothing that it deletes may ever be
+// named again. It reads the truth. A round in which a server that counts as
+// alive does not answer is void.
 func (w *world) collect() {
-	alive := w.alive()
-	floor := map[base.Incarnation]uint64{}
-	for _, s := range w.servers {
-		floor[s.Incarnation()] = s.Files().Floor() // 0 of those that are alive and not ours any more
+	r, err := gc.Run(w.ctx, w.gc(w.truth))
+	if err == nil {
+		w.collected.Add(int64(r.Removed))
 	}
-	var candidates []string
-	for _, prefix := range []string{base.SSTablePrefix, base.ManifestPrefix} {
-		for info, err := range w.truth.List(w.ctx, prefix, "") {
-			w.Must(err)
-			n, err := base.ParseFileNumber(info.Key[strings.LastIndexByte(info.Key, '/')+1:])
-			w.Must(err)
-			if !alive[n.Creator] || n.Number < floor[n.Creator] {
-				candidates = append(candidates, info.Key)
-			}
+}
+
+// gc returns what a collection needs that asks the servers of the fixture.
+func (b *bubble) gc(store objstore.Store) gc.Config {
+	return gc.Config{LockService: b.Lock.Client(), Store: store, Manifest: manifest.Files(store), Ask: func(_ context.Context, v meta.Server) (gc.Server, error) {
+		s := b.Server(v.Incarnation)
+		if s == nil {
+			return gc.Server{}, base.ErrUnavailable
 		}
-	}
-	named := map[string]bool{}
-	for _, s := range w.servers {
-		for _, f := range s.Files().Pinned() {
-			named[base.SSTableObject(f)] = true
-		}
-	}
-	for _, t := range w.Tablets(w.ctx, w.table) {
-		for _, key := range w.named(t) {
-			named[key] = true
-		}
-	}
-	candidates = slices.DeleteFunc(candidates, func(key string) bool { return named[key] })
-	w.Must(w.truth.Delete(w.ctx, candidates...))
+		return gc.Server{Floor: s.Files().Floor(), Pinned: s.Files().Pinned()}, nil
+	}}
 }
 
 // named returns the files that a record names.

@@ -85,10 +85,12 @@ type world struct {
 	refusals atomic.Int64
 	repeats  atomic.Int64 // that were acknowledged
 	ids      atomic.Uint64
-	reads    atomic.Int64
-	splits   atomic.Int64
-	merges   atomic.Int64
-	did      map[string]int
+
+	collected atomic.Int64 // files
+	reads     atomic.Int64
+	splits    atomic.Int64
+	merges    atomic.Int64
+	did       map[string]int
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
@@ -194,8 +196,8 @@ func (w *world) run(steps int) {
 	if !w.failed.Load() {
 		w.verify()
 	}
-	w.t.Logf("%d acknowledged (%d when repeated), %d unknown, %d refused, %d reads, %d splits, %d merges; %v; %d faults", w.acks.Load(), w.repeats.Load(),
-		w.unknowns.Load(), w.refusals.Load(), w.reads.Load(), w.splits.Load(), w.merges.Load(), w.did, len(w.faulty.Events()))
+	w.t.Logf("%d acknowledged (%d when repeated), %d unknown, %d refused, %d reads, %d splits, %d merges; %v; %d faults, %d files collected", w.acks.Load(), w.repeats.Load(),
+		w.unknowns.Load(), w.refusals.Load(), w.reads.Load(), w.splits.Load(), w.merges.Load(), w.did, len(w.faulty.Events()), w.collected.Load())
 	w.eventful()
 	if w.acks.Load() < int64(steps)/3 || w.reads.Load() < int64(steps)/10 {
 		w.t.Errorf("%d acknowledged writes and %d reads: little was tested", w.acks.Load(), w.reads.Load())

@@ -22,6 +22,7 @@ import (
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/master"
 	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/tabletserver/manifest"
 )
 
 // Env is what the nodes of one process share.
@@ -105,6 +106,7 @@ func OpenMaster(e *Env, addr string, o master.Options) (*MasterNode, error) {
 	}
 	m, err := master.Open(master.Config{
 		LockService: e.LockService, Store: e.Bucket.Data, Network: e.Network, Address: p.addr(),
+		Manifest:  manifest.Files(e.Bucket.Data),
 		ClusterID: e.ClusterID, StatusAddress: e.StatusAddress, Logger: e.Logger.With("role", "master"), Registerer: e.Registerer, Options: o,
 	})
 	if err != nil {

@@ -1235,6 +1235,105 @@ func (*RefreshSchemasResponse) Descriptor() ([]byte, []int) {
 	return file_controlpb_control_proto_rawDescGZIP(), []int{18}
 }
 
+type FilesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilesRequest) Reset() {
+	*x = FilesRequest{}
+	mi := &file_controlpb_control_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilesRequest) ProtoMessage() {}
+
+func (x *FilesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilesRequest.ProtoReflect.Descriptor instead.
+func (*FilesRequest) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{19}
+}
+
+type FilesResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Server *metapb.Incarnation    `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"` // who answers
+	// Whether the files that it has created with numbers below floor are named by
+	// a root is settled.
+	Floor uint64 `protobuf:"varint,2,opt,name=floor,proto3" json:"floor,omitempty"`
+	// SSTables that some view refers to, whoever created them.
+	Pinned        []*metapb.FileNumber `protobuf:"bytes,3,rep,name=pinned,proto3" json:"pinned,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilesResponse) Reset() {
+	*x = FilesResponse{}
+	mi := &file_controlpb_control_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilesResponse) ProtoMessage() {}
+
+func (x *FilesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilesResponse.ProtoReflect.Descriptor instead.
+func (*FilesResponse) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *FilesResponse) GetServer() *metapb.Incarnation {
+	if x != nil {
+		return x.Server
+	}
+	return nil
+}
+
+func (x *FilesResponse) GetFloor() uint64 {
+	if x != nil {
+		return x.Floor
+	}
+	return 0
+}
+
+func (x *FilesResponse) GetPinned() []*metapb.FileNumber {
+	if x != nil {
+		return x.Pinned
+	}
+	return nil
+}
+
 type DescribeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Tablet        uint64                 `protobuf:"varint,1,opt,name=tablet,proto3" json:"tablet,omitempty"`
@@ -1244,7 +1343,7 @@ type DescribeRequest struct {
 
 func (x *DescribeRequest) Reset() {
 	*x = DescribeRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[19]
+	mi := &file_controlpb_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1355,7 @@ func (x *DescribeRequest) String() string {
 func (*DescribeRequest) ProtoMessage() {}
 
 func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[19]
+	mi := &file_controlpb_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1368,7 @@ func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeRequest.ProtoReflect.Descriptor instead.
 func (*DescribeRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{19}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DescribeRequest) GetTablet() uint64 {
@@ -1293,7 +1392,7 @@ type DescribeResponse struct {
 
 func (x *DescribeResponse) Reset() {
 	*x = DescribeResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[20]
+	mi := &file_controlpb_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1305,7 +1404,7 @@ func (x *DescribeResponse) String() string {
 func (*DescribeResponse) ProtoMessage() {}
 
 func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[20]
+	mi := &file_controlpb_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1318,7 +1417,7 @@ func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeResponse.ProtoReflect.Descriptor instead.
 func (*DescribeResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{20}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DescribeResponse) GetLoad() *TabletLoad {
@@ -1371,7 +1470,7 @@ type ActivityRequest struct {
 
 func (x *ActivityRequest) Reset() {
 	*x = ActivityRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[21]
+	mi := &file_controlpb_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1383,7 +1482,7 @@ func (x *ActivityRequest) String() string {
 func (*ActivityRequest) ProtoMessage() {}
 
 func (x *ActivityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[21]
+	mi := &file_controlpb_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1396,7 +1495,7 @@ func (x *ActivityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivityRequest.ProtoReflect.Descriptor instead.
 func (*ActivityRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{21}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{23}
 }
 
 // Job is one piece of work on one tablet: a flush, a compaction or a load.
@@ -1417,7 +1516,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_controlpb_control_proto_msgTypes[22]
+	mi := &file_controlpb_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1429,7 +1528,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[22]
+	mi := &file_controlpb_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1442,7 +1541,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{22}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Job) GetKind() string {
@@ -1520,7 +1619,7 @@ type ActivityResponse struct {
 
 func (x *ActivityResponse) Reset() {
 	*x = ActivityResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[23]
+	mi := &file_controlpb_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1631,7 @@ func (x *ActivityResponse) String() string {
 func (*ActivityResponse) ProtoMessage() {}
 
 func (x *ActivityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[23]
+	mi := &file_controlpb_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1644,7 @@ func (x *ActivityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivityResponse.ProtoReflect.Descriptor instead.
 func (*ActivityResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{23}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ActivityResponse) GetRunning() []*Job {
@@ -1586,7 +1685,7 @@ type HeatRequest struct {
 
 func (x *HeatRequest) Reset() {
 	*x = HeatRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[24]
+	mi := &file_controlpb_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +1697,7 @@ func (x *HeatRequest) String() string {
 func (*HeatRequest) ProtoMessage() {}
 
 func (x *HeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[24]
+	mi := &file_controlpb_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1710,7 @@ func (x *HeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeatRequest.ProtoReflect.Descriptor instead.
 func (*HeatRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{24}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HeatRequest) GetTable() uint64 {
@@ -1644,7 +1743,7 @@ type HeatBucket struct {
 
 func (x *HeatBucket) Reset() {
 	*x = HeatBucket{}
-	mi := &file_controlpb_control_proto_msgTypes[25]
+	mi := &file_controlpb_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +1755,7 @@ func (x *HeatBucket) String() string {
 func (*HeatBucket) ProtoMessage() {}
 
 func (x *HeatBucket) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[25]
+	mi := &file_controlpb_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +1768,7 @@ func (x *HeatBucket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeatBucket.ProtoReflect.Descriptor instead.
 func (*HeatBucket) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{25}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *HeatBucket) GetTable() uint64 {
@@ -1725,7 +1824,7 @@ type HeatSlot struct {
 
 func (x *HeatSlot) Reset() {
 	*x = HeatSlot{}
-	mi := &file_controlpb_control_proto_msgTypes[26]
+	mi := &file_controlpb_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +1836,7 @@ func (x *HeatSlot) String() string {
 func (*HeatSlot) ProtoMessage() {}
 
 func (x *HeatSlot) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[26]
+	mi := &file_controlpb_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +1849,7 @@ func (x *HeatSlot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeatSlot.ProtoReflect.Descriptor instead.
 func (*HeatSlot) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{26}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *HeatSlot) GetStartUs() int64 {
@@ -1784,7 +1883,7 @@ type HeatResponse struct {
 
 func (x *HeatResponse) Reset() {
 	*x = HeatResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[27]
+	mi := &file_controlpb_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1796,7 +1895,7 @@ func (x *HeatResponse) String() string {
 func (*HeatResponse) ProtoMessage() {}
 
 func (x *HeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[27]
+	mi := &file_controlpb_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1809,7 +1908,7 @@ func (x *HeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeatResponse.ProtoReflect.Descriptor instead.
 func (*HeatResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{27}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *HeatResponse) GetSlotUs() int64 {
@@ -1837,7 +1936,7 @@ type SplitTabletRequest struct {
 
 func (x *SplitTabletRequest) Reset() {
 	*x = SplitTabletRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[28]
+	mi := &file_controlpb_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1849,7 +1948,7 @@ func (x *SplitTabletRequest) String() string {
 func (*SplitTabletRequest) ProtoMessage() {}
 
 func (x *SplitTabletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[28]
+	mi := &file_controlpb_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1862,7 +1961,7 @@ func (x *SplitTabletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitTabletRequest.ProtoReflect.Descriptor instead.
 func (*SplitTabletRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{28}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SplitTabletRequest) GetTablet() uint64 {
@@ -1896,7 +1995,7 @@ type SplitTabletResponse struct {
 
 func (x *SplitTabletResponse) Reset() {
 	*x = SplitTabletResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[29]
+	mi := &file_controlpb_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1908,7 +2007,7 @@ func (x *SplitTabletResponse) String() string {
 func (*SplitTabletResponse) ProtoMessage() {}
 
 func (x *SplitTabletResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[29]
+	mi := &file_controlpb_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1921,7 +2020,7 @@ func (x *SplitTabletResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitTabletResponse.ProtoReflect.Descriptor instead.
 func (*SplitTabletResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{29}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SplitTabletResponse) GetRow() []byte {
@@ -1948,7 +2047,7 @@ type MergeTabletsRequest struct {
 
 func (x *MergeTabletsRequest) Reset() {
 	*x = MergeTabletsRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[30]
+	mi := &file_controlpb_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1960,7 +2059,7 @@ func (x *MergeTabletsRequest) String() string {
 func (*MergeTabletsRequest) ProtoMessage() {}
 
 func (x *MergeTabletsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[30]
+	mi := &file_controlpb_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1973,7 +2072,7 @@ func (x *MergeTabletsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeTabletsRequest.ProtoReflect.Descriptor instead.
 func (*MergeTabletsRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{30}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MergeTabletsRequest) GetLeft() uint64 {
@@ -1999,7 +2098,7 @@ type MergeTabletsResponse struct {
 
 func (x *MergeTabletsResponse) Reset() {
 	*x = MergeTabletsResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[31]
+	mi := &file_controlpb_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2011,7 +2110,7 @@ func (x *MergeTabletsResponse) String() string {
 func (*MergeTabletsResponse) ProtoMessage() {}
 
 func (x *MergeTabletsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[31]
+	mi := &file_controlpb_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2024,7 +2123,7 @@ func (x *MergeTabletsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeTabletsResponse.ProtoReflect.Descriptor instead.
 func (*MergeTabletsResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{31}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MergeTabletsResponse) GetMerged() uint64 {
@@ -2044,7 +2143,7 @@ type MoveTabletRequest struct {
 
 func (x *MoveTabletRequest) Reset() {
 	*x = MoveTabletRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[32]
+	mi := &file_controlpb_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2155,7 @@ func (x *MoveTabletRequest) String() string {
 func (*MoveTabletRequest) ProtoMessage() {}
 
 func (x *MoveTabletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[32]
+	mi := &file_controlpb_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +2168,7 @@ func (x *MoveTabletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveTabletRequest.ProtoReflect.Descriptor instead.
 func (*MoveTabletRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{32}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MoveTabletRequest) GetTablet() uint64 {
@@ -2096,7 +2195,7 @@ type MoveTabletResponse struct {
 
 func (x *MoveTabletResponse) Reset() {
 	*x = MoveTabletResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[33]
+	mi := &file_controlpb_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2207,7 @@ func (x *MoveTabletResponse) String() string {
 func (*MoveTabletResponse) ProtoMessage() {}
 
 func (x *MoveTabletResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[33]
+	mi := &file_controlpb_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2220,7 @@ func (x *MoveTabletResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveTabletResponse.ProtoReflect.Descriptor instead.
 func (*MoveTabletResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{33}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *MoveTabletResponse) GetServer() string {
@@ -2148,7 +2247,7 @@ type DrainServerRequest struct {
 
 func (x *DrainServerRequest) Reset() {
 	*x = DrainServerRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[34]
+	mi := &file_controlpb_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2160,7 +2259,7 @@ func (x *DrainServerRequest) String() string {
 func (*DrainServerRequest) ProtoMessage() {}
 
 func (x *DrainServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[34]
+	mi := &file_controlpb_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2173,7 +2272,7 @@ func (x *DrainServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainServerRequest.ProtoReflect.Descriptor instead.
 func (*DrainServerRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{34}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DrainServerRequest) GetServer() string {
@@ -2200,7 +2299,7 @@ type DrainServerResponse struct {
 
 func (x *DrainServerResponse) Reset() {
 	*x = DrainServerResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[35]
+	mi := &file_controlpb_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2212,7 +2311,7 @@ func (x *DrainServerResponse) String() string {
 func (*DrainServerResponse) ProtoMessage() {}
 
 func (x *DrainServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[35]
+	mi := &file_controlpb_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2225,7 +2324,7 @@ func (x *DrainServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainServerResponse.ProtoReflect.Descriptor instead.
 func (*DrainServerResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{35}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DrainServerResponse) GetServer() string {
@@ -2251,7 +2350,7 @@ type SetBalanceRequest struct {
 
 func (x *SetBalanceRequest) Reset() {
 	*x = SetBalanceRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[36]
+	mi := &file_controlpb_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2263,7 +2362,7 @@ func (x *SetBalanceRequest) String() string {
 func (*SetBalanceRequest) ProtoMessage() {}
 
 func (x *SetBalanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[36]
+	mi := &file_controlpb_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2276,7 +2375,7 @@ func (x *SetBalanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBalanceRequest.ProtoReflect.Descriptor instead.
 func (*SetBalanceRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{36}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SetBalanceRequest) GetOff() bool {
@@ -2294,7 +2393,7 @@ type SetBalanceResponse struct {
 
 func (x *SetBalanceResponse) Reset() {
 	*x = SetBalanceResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[37]
+	mi := &file_controlpb_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2306,7 +2405,7 @@ func (x *SetBalanceResponse) String() string {
 func (*SetBalanceResponse) ProtoMessage() {}
 
 func (x *SetBalanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[37]
+	mi := &file_controlpb_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2319,7 +2418,7 @@ func (x *SetBalanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBalanceResponse.ProtoReflect.Descriptor instead.
 func (*SetBalanceResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{37}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{39}
 }
 
 type ExplainRequest struct {
@@ -2332,7 +2431,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[38]
+	mi := &file_controlpb_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2344,7 +2443,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[38]
+	mi := &file_controlpb_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2357,7 +2456,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{38}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ExplainRequest) GetTablet() uint64 {
@@ -2394,7 +2493,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_controlpb_control_proto_msgTypes[39]
+	mi := &file_controlpb_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2406,7 +2505,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[39]
+	mi := &file_controlpb_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2419,7 +2518,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{39}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Decision) GetAtUs() int64 {
@@ -2505,7 +2604,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[40]
+	mi := &file_controlpb_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2616,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[40]
+	mi := &file_controlpb_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2629,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{40}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ExplainResponse) GetDecisions() []*Decision {
@@ -2576,7 +2675,7 @@ type DeleteTableResponse struct {
 
 func (x *DeleteTableResponse) Reset() {
 	*x = DeleteTableResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[41]
+	mi := &file_controlpb_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2588,7 +2687,7 @@ func (x *DeleteTableResponse) String() string {
 func (*DeleteTableResponse) ProtoMessage() {}
 
 func (x *DeleteTableResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[41]
+	mi := &file_controlpb_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2601,7 +2700,7 @@ func (x *DeleteTableResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTableResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTableResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{41}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{43}
 }
 
 type ClusterStatusRequest struct {
@@ -2613,7 +2712,7 @@ type ClusterStatusRequest struct {
 
 func (x *ClusterStatusRequest) Reset() {
 	*x = ClusterStatusRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[42]
+	mi := &file_controlpb_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2625,7 +2724,7 @@ func (x *ClusterStatusRequest) String() string {
 func (*ClusterStatusRequest) ProtoMessage() {}
 
 func (x *ClusterStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[42]
+	mi := &file_controlpb_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2638,7 +2737,7 @@ func (x *ClusterStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStatusRequest.ProtoReflect.Descriptor instead.
 func (*ClusterStatusRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{42}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ClusterStatusRequest) GetOmitTablets() bool {
@@ -2662,7 +2761,7 @@ type ServerStatus struct {
 
 func (x *ServerStatus) Reset() {
 	*x = ServerStatus{}
-	mi := &file_controlpb_control_proto_msgTypes[43]
+	mi := &file_controlpb_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2674,7 +2773,7 @@ func (x *ServerStatus) String() string {
 func (*ServerStatus) ProtoMessage() {}
 
 func (x *ServerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[43]
+	mi := &file_controlpb_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2687,7 +2786,7 @@ func (x *ServerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerStatus.ProtoReflect.Descriptor instead.
 func (*ServerStatus) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{43}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ServerStatus) GetServer() *metapb.ServerRecord {
@@ -2749,7 +2848,7 @@ type RecoveryStatus struct {
 
 func (x *RecoveryStatus) Reset() {
 	*x = RecoveryStatus{}
-	mi := &file_controlpb_control_proto_msgTypes[44]
+	mi := &file_controlpb_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2761,7 +2860,7 @@ func (x *RecoveryStatus) String() string {
 func (*RecoveryStatus) ProtoMessage() {}
 
 func (x *RecoveryStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[44]
+	mi := &file_controlpb_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2774,7 +2873,7 @@ func (x *RecoveryStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveryStatus.ProtoReflect.Descriptor instead.
 func (*RecoveryStatus) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{44}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RecoveryStatus) GetLog() *metapb.Incarnation {
@@ -2851,7 +2950,7 @@ type MasterEvent struct {
 
 func (x *MasterEvent) Reset() {
 	*x = MasterEvent{}
-	mi := &file_controlpb_control_proto_msgTypes[45]
+	mi := &file_controlpb_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2863,7 +2962,7 @@ func (x *MasterEvent) String() string {
 func (*MasterEvent) ProtoMessage() {}
 
 func (x *MasterEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[45]
+	mi := &file_controlpb_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2876,7 +2975,7 @@ func (x *MasterEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MasterEvent.ProtoReflect.Descriptor instead.
 func (*MasterEvent) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{45}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *MasterEvent) GetAtUs() int64 {
@@ -2914,7 +3013,7 @@ type ClusterStatusResponse struct {
 
 func (x *ClusterStatusResponse) Reset() {
 	*x = ClusterStatusResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[46]
+	mi := &file_controlpb_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2926,7 +3025,7 @@ func (x *ClusterStatusResponse) String() string {
 func (*ClusterStatusResponse) ProtoMessage() {}
 
 func (x *ClusterStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[46]
+	mi := &file_controlpb_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2939,7 +3038,7 @@ func (x *ClusterStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStatusResponse.ProtoReflect.Descriptor instead.
 func (*ClusterStatusResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{46}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ClusterStatusResponse) GetMaster() string {
@@ -3043,7 +3142,7 @@ type ReportDeadRequest struct {
 
 func (x *ReportDeadRequest) Reset() {
 	*x = ReportDeadRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[47]
+	mi := &file_controlpb_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3055,7 +3154,7 @@ func (x *ReportDeadRequest) String() string {
 func (*ReportDeadRequest) ProtoMessage() {}
 
 func (x *ReportDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[47]
+	mi := &file_controlpb_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3068,7 +3167,7 @@ func (x *ReportDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportDeadRequest.ProtoReflect.Descriptor instead.
 func (*ReportDeadRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{47}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReportDeadRequest) GetIncarnation() *metapb.Incarnation {
@@ -3093,7 +3192,7 @@ type ReportDeadResponse struct {
 
 func (x *ReportDeadResponse) Reset() {
 	*x = ReportDeadResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[48]
+	mi := &file_controlpb_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3105,7 +3204,7 @@ func (x *ReportDeadResponse) String() string {
 func (*ReportDeadResponse) ProtoMessage() {}
 
 func (x *ReportDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[48]
+	mi := &file_controlpb_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3118,7 +3217,7 @@ func (x *ReportDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportDeadResponse.ProtoReflect.Descriptor instead.
 func (*ReportDeadResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{48}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{50}
 }
 
 type SetSafeModeRequest struct {
@@ -3130,7 +3229,7 @@ type SetSafeModeRequest struct {
 
 func (x *SetSafeModeRequest) Reset() {
 	*x = SetSafeModeRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[49]
+	mi := &file_controlpb_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3142,7 +3241,7 @@ func (x *SetSafeModeRequest) String() string {
 func (*SetSafeModeRequest) ProtoMessage() {}
 
 func (x *SetSafeModeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[49]
+	mi := &file_controlpb_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3155,7 +3254,7 @@ func (x *SetSafeModeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSafeModeRequest.ProtoReflect.Descriptor instead.
 func (*SetSafeModeRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{49}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SetSafeModeRequest) GetOn() bool {
@@ -3173,7 +3272,7 @@ type SetSafeModeResponse struct {
 
 func (x *SetSafeModeResponse) Reset() {
 	*x = SetSafeModeResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[50]
+	mi := &file_controlpb_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3185,7 +3284,7 @@ func (x *SetSafeModeResponse) String() string {
 func (*SetSafeModeResponse) ProtoMessage() {}
 
 func (x *SetSafeModeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[50]
+	mi := &file_controlpb_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3198,7 +3297,7 @@ func (x *SetSafeModeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSafeModeResponse.ProtoReflect.Descriptor instead.
 func (*SetSafeModeResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{50}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{52}
 }
 
 var File_controlpb_control_proto protoreflect.FileDescriptor
@@ -3300,7 +3399,12 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\atablets\x18\x01 \x01(\rR\atablets\"3\n" +
 	"\x15RefreshSchemasRequest\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\"\x18\n" +
-	"\x16RefreshSchemasResponse\")\n" +
+	"\x16RefreshSchemasResponse\"\x0e\n" +
+	"\fFilesRequest\"\x92\x01\n" +
+	"\rFilesResponse\x125\n" +
+	"\x06server\x18\x01 \x01(\v2\x1d.tabletdb.meta.v1.IncarnationR\x06server\x12\x14\n" +
+	"\x05floor\x18\x02 \x01(\x04R\x05floor\x124\n" +
+	"\x06pinned\x18\x03 \x03(\v2\x1c.tabletdb.meta.v1.FileNumberR\x06pinned\")\n" +
 	"\x0fDescribeRequest\x12\x16\n" +
 	"\x06tablet\x18\x01 \x01(\x04R\x06tablet\"\x8b\x02\n" +
 	"\x10DescribeResponse\x123\n" +
@@ -3447,14 +3551,15 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\x12ReportDeadResponse\"$\n" +
 	"\x12SetSafeModeRequest\x12\x0e\n" +
 	"\x02on\x18\x01 \x01(\bR\x02on\"\x15\n" +
-	"\x13SetSafeModeResponse2\xb1\a\n" +
+	"\x13SetSafeModeResponse2\x81\b\n" +
 	"\fTabletServer\x12K\n" +
 	"\x04Load\x12 .tabletdb.control.v1.LoadRequest\x1a!.tabletdb.control.v1.LoadResponse\x12Q\n" +
 	"\x06Unload\x12\".tabletdb.control.v1.UnloadRequest\x1a#.tabletdb.control.v1.UnloadResponse\x12Q\n" +
 	"\x06Status\x12\".tabletdb.control.v1.StatusRequest\x1a#.tabletdb.control.v1.StatusResponse\x12N\n" +
 	"\x05Flush\x12!.tabletdb.control.v1.FlushRequest\x1a\".tabletdb.control.v1.FlushResponse\x12T\n" +
 	"\aCompact\x12#.tabletdb.control.v1.CompactRequest\x1a$.tabletdb.control.v1.CompactResponse\x12i\n" +
-	"\x0eRefreshSchemas\x12*.tabletdb.control.v1.RefreshSchemasRequest\x1a+.tabletdb.control.v1.RefreshSchemasResponse\x12W\n" +
+	"\x0eRefreshSchemas\x12*.tabletdb.control.v1.RefreshSchemasRequest\x1a+.tabletdb.control.v1.RefreshSchemasResponse\x12N\n" +
+	"\x05Files\x12!.tabletdb.control.v1.FilesRequest\x1a\".tabletdb.control.v1.FilesResponse\x12W\n" +
 	"\bDescribe\x12$.tabletdb.control.v1.DescribeRequest\x1a%.tabletdb.control.v1.DescribeResponse\x12W\n" +
 	"\bActivity\x12$.tabletdb.control.v1.ActivityRequest\x1a%.tabletdb.control.v1.ActivityResponse\x12K\n" +
 	"\x04Heat\x12 .tabletdb.control.v1.HeatRequest\x1a!.tabletdb.control.v1.HeatResponse\x12N\n" +
@@ -3493,7 +3598,7 @@ func file_controlpb_control_proto_rawDescGZIP() []byte {
 	return file_controlpb_control_proto_rawDescData
 }
 
-var file_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_controlpb_control_proto_goTypes = []any{
 	(*SplitRequest)(nil),                        // 0: tabletdb.control.v1.SplitRequest
 	(*SplitResponse)(nil),                       // 1: tabletdb.control.v1.SplitResponse
@@ -3514,50 +3619,53 @@ var file_controlpb_control_proto_goTypes = []any{
 	(*CompactResponse)(nil),                     // 16: tabletdb.control.v1.CompactResponse
 	(*RefreshSchemasRequest)(nil),               // 17: tabletdb.control.v1.RefreshSchemasRequest
 	(*RefreshSchemasResponse)(nil),              // 18: tabletdb.control.v1.RefreshSchemasResponse
-	(*DescribeRequest)(nil),                     // 19: tabletdb.control.v1.DescribeRequest
-	(*DescribeResponse)(nil),                    // 20: tabletdb.control.v1.DescribeResponse
-	(*ActivityRequest)(nil),                     // 21: tabletdb.control.v1.ActivityRequest
-	(*Job)(nil),                                 // 22: tabletdb.control.v1.Job
-	(*ActivityResponse)(nil),                    // 23: tabletdb.control.v1.ActivityResponse
-	(*HeatRequest)(nil),                         // 24: tabletdb.control.v1.HeatRequest
-	(*HeatBucket)(nil),                          // 25: tabletdb.control.v1.HeatBucket
-	(*HeatSlot)(nil),                            // 26: tabletdb.control.v1.HeatSlot
-	(*HeatResponse)(nil),                        // 27: tabletdb.control.v1.HeatResponse
-	(*SplitTabletRequest)(nil),                  // 28: tabletdb.control.v1.SplitTabletRequest
-	(*SplitTabletResponse)(nil),                 // 29: tabletdb.control.v1.SplitTabletResponse
-	(*MergeTabletsRequest)(nil),                 // 30: tabletdb.control.v1.MergeTabletsRequest
-	(*MergeTabletsResponse)(nil),                // 31: tabletdb.control.v1.MergeTabletsResponse
-	(*MoveTabletRequest)(nil),                   // 32: tabletdb.control.v1.MoveTabletRequest
-	(*MoveTabletResponse)(nil),                  // 33: tabletdb.control.v1.MoveTabletResponse
-	(*DrainServerRequest)(nil),                  // 34: tabletdb.control.v1.DrainServerRequest
-	(*DrainServerResponse)(nil),                 // 35: tabletdb.control.v1.DrainServerResponse
-	(*SetBalanceRequest)(nil),                   // 36: tabletdb.control.v1.SetBalanceRequest
-	(*SetBalanceResponse)(nil),                  // 37: tabletdb.control.v1.SetBalanceResponse
-	(*ExplainRequest)(nil),                      // 38: tabletdb.control.v1.ExplainRequest
-	(*Decision)(nil),                            // 39: tabletdb.control.v1.Decision
-	(*ExplainResponse)(nil),                     // 40: tabletdb.control.v1.ExplainResponse
-	(*DeleteTableResponse)(nil),                 // 41: tabletdb.control.v1.DeleteTableResponse
-	(*ClusterStatusRequest)(nil),                // 42: tabletdb.control.v1.ClusterStatusRequest
-	(*ServerStatus)(nil),                        // 43: tabletdb.control.v1.ServerStatus
-	(*RecoveryStatus)(nil),                      // 44: tabletdb.control.v1.RecoveryStatus
-	(*MasterEvent)(nil),                         // 45: tabletdb.control.v1.MasterEvent
-	(*ClusterStatusResponse)(nil),               // 46: tabletdb.control.v1.ClusterStatusResponse
-	(*ReportDeadRequest)(nil),                   // 47: tabletdb.control.v1.ReportDeadRequest
-	(*ReportDeadResponse)(nil),                  // 48: tabletdb.control.v1.ReportDeadResponse
-	(*SetSafeModeRequest)(nil),                  // 49: tabletdb.control.v1.SetSafeModeRequest
-	(*SetSafeModeResponse)(nil),                 // 50: tabletdb.control.v1.SetSafeModeResponse
-	(*metapb.Incarnation)(nil),                  // 51: tabletdb.meta.v1.Incarnation
-	(*metapb.ServerRecord)(nil),                 // 52: tabletdb.meta.v1.ServerRecord
-	(*metapb.TabletRecord)(nil),                 // 53: tabletdb.meta.v1.TabletRecord
-	(*metapb.Manifest)(nil),                     // 54: tabletdb.meta.v1.Manifest
-	(*adminpb.CreateTableRequest)(nil),          // 55: google.bigtable.admin.v2.CreateTableRequest
-	(*adminpb.DeleteTableRequest)(nil),          // 56: google.bigtable.admin.v2.DeleteTableRequest
-	(*adminpb.UndeleteTableRequest)(nil),        // 57: google.bigtable.admin.v2.UndeleteTableRequest
-	(*adminpb.ModifyColumnFamiliesRequest)(nil), // 58: google.bigtable.admin.v2.ModifyColumnFamiliesRequest
-	(*adminpb.GetTableRequest)(nil),             // 59: google.bigtable.admin.v2.GetTableRequest
-	(*adminpb.ListTablesRequest)(nil),           // 60: google.bigtable.admin.v2.ListTablesRequest
-	(*adminpb.Table)(nil),                       // 61: google.bigtable.admin.v2.Table
-	(*adminpb.ListTablesResponse)(nil),          // 62: google.bigtable.admin.v2.ListTablesResponse
+	(*FilesRequest)(nil),                        // 19: tabletdb.control.v1.FilesRequest
+	(*FilesResponse)(nil),                       // 20: tabletdb.control.v1.FilesResponse
+	(*DescribeRequest)(nil),                     // 21: tabletdb.control.v1.DescribeRequest
+	(*DescribeResponse)(nil),                    // 22: tabletdb.control.v1.DescribeResponse
+	(*ActivityRequest)(nil),                     // 23: tabletdb.control.v1.ActivityRequest
+	(*Job)(nil),                                 // 24: tabletdb.control.v1.Job
+	(*ActivityResponse)(nil),                    // 25: tabletdb.control.v1.ActivityResponse
+	(*HeatRequest)(nil),                         // 26: tabletdb.control.v1.HeatRequest
+	(*HeatBucket)(nil),                          // 27: tabletdb.control.v1.HeatBucket
+	(*HeatSlot)(nil),                            // 28: tabletdb.control.v1.HeatSlot
+	(*HeatResponse)(nil),                        // 29: tabletdb.control.v1.HeatResponse
+	(*SplitTabletRequest)(nil),                  // 30: tabletdb.control.v1.SplitTabletRequest
+	(*SplitTabletResponse)(nil),                 // 31: tabletdb.control.v1.SplitTabletResponse
+	(*MergeTabletsRequest)(nil),                 // 32: tabletdb.control.v1.MergeTabletsRequest
+	(*MergeTabletsResponse)(nil),                // 33: tabletdb.control.v1.MergeTabletsResponse
+	(*MoveTabletRequest)(nil),                   // 34: tabletdb.control.v1.MoveTabletRequest
+	(*MoveTabletResponse)(nil),                  // 35: tabletdb.control.v1.MoveTabletResponse
+	(*DrainServerRequest)(nil),                  // 36: tabletdb.control.v1.DrainServerRequest
+	(*DrainServerResponse)(nil),                 // 37: tabletdb.control.v1.DrainServerResponse
+	(*SetBalanceRequest)(nil),                   // 38: tabletdb.control.v1.SetBalanceRequest
+	(*SetBalanceResponse)(nil),                  // 39: tabletdb.control.v1.SetBalanceResponse
+	(*ExplainRequest)(nil),                      // 40: tabletdb.control.v1.ExplainRequest
+	(*Decision)(nil),                            // 41: tabletdb.control.v1.Decision
+	(*ExplainResponse)(nil),                     // 42: tabletdb.control.v1.ExplainResponse
+	(*DeleteTableResponse)(nil),                 // 43: tabletdb.control.v1.DeleteTableResponse
+	(*ClusterStatusRequest)(nil),                // 44: tabletdb.control.v1.ClusterStatusRequest
+	(*ServerStatus)(nil),                        // 45: tabletdb.control.v1.ServerStatus
+	(*RecoveryStatus)(nil),                      // 46: tabletdb.control.v1.RecoveryStatus
+	(*MasterEvent)(nil),                         // 47: tabletdb.control.v1.MasterEvent
+	(*ClusterStatusResponse)(nil),               // 48: tabletdb.control.v1.ClusterStatusResponse
+	(*ReportDeadRequest)(nil),                   // 49: tabletdb.control.v1.ReportDeadRequest
+	(*ReportDeadResponse)(nil),                  // 50: tabletdb.control.v1.ReportDeadResponse
+	(*SetSafeModeRequest)(nil),                  // 51: tabletdb.control.v1.SetSafeModeRequest
+	(*SetSafeModeResponse)(nil),                 // 52: tabletdb.control.v1.SetSafeModeResponse
+	(*metapb.Incarnation)(nil),                  // 53: tabletdb.meta.v1.Incarnation
+	(*metapb.ServerRecord)(nil),                 // 54: tabletdb.meta.v1.ServerRecord
+	(*metapb.FileNumber)(nil),                   // 55: tabletdb.meta.v1.FileNumber
+	(*metapb.TabletRecord)(nil),                 // 56: tabletdb.meta.v1.TabletRecord
+	(*metapb.Manifest)(nil),                     // 57: tabletdb.meta.v1.Manifest
+	(*adminpb.CreateTableRequest)(nil),          // 58: google.bigtable.admin.v2.CreateTableRequest
+	(*adminpb.DeleteTableRequest)(nil),          // 59: google.bigtable.admin.v2.DeleteTableRequest
+	(*adminpb.UndeleteTableRequest)(nil),        // 60: google.bigtable.admin.v2.UndeleteTableRequest
+	(*adminpb.ModifyColumnFamiliesRequest)(nil), // 61: google.bigtable.admin.v2.ModifyColumnFamiliesRequest
+	(*adminpb.GetTableRequest)(nil),             // 62: google.bigtable.admin.v2.GetTableRequest
+	(*adminpb.ListTablesRequest)(nil),           // 63: google.bigtable.admin.v2.ListTablesRequest
+	(*adminpb.Table)(nil),                       // 64: google.bigtable.admin.v2.Table
+	(*adminpb.ListTablesResponse)(nil),          // 65: google.bigtable.admin.v2.ListTablesResponse
 }
 var file_controlpb_control_proto_depIdxs = []int32{
 	4,  // 0: tabletdb.control.v1.SplitRequest.tablet:type_name -> tabletdb.control.v1.TabletID
@@ -3567,82 +3675,86 @@ var file_controlpb_control_proto_depIdxs = []int32{
 	4,  // 4: tabletdb.control.v1.MergeResponse.merged:type_name -> tabletdb.control.v1.TabletID
 	4,  // 5: tabletdb.control.v1.LoadRequest.tablets:type_name -> tabletdb.control.v1.TabletID
 	4,  // 6: tabletdb.control.v1.UnloadRequest.tablet:type_name -> tabletdb.control.v1.TabletID
-	51, // 7: tabletdb.control.v1.UnloadRequest.to:type_name -> tabletdb.meta.v1.Incarnation
-	52, // 8: tabletdb.control.v1.StatusResponse.server:type_name -> tabletdb.meta.v1.ServerRecord
+	53, // 7: tabletdb.control.v1.UnloadRequest.to:type_name -> tabletdb.meta.v1.Incarnation
+	54, // 8: tabletdb.control.v1.StatusResponse.server:type_name -> tabletdb.meta.v1.ServerRecord
 	11, // 9: tabletdb.control.v1.StatusResponse.load:type_name -> tabletdb.control.v1.ServerLoad
 	10, // 10: tabletdb.control.v1.StatusResponse.tablets:type_name -> tabletdb.control.v1.TabletLoad
-	10, // 11: tabletdb.control.v1.DescribeResponse.load:type_name -> tabletdb.control.v1.TabletLoad
-	53, // 12: tabletdb.control.v1.DescribeResponse.record:type_name -> tabletdb.meta.v1.TabletRecord
-	54, // 13: tabletdb.control.v1.DescribeResponse.manifest:type_name -> tabletdb.meta.v1.Manifest
-	22, // 14: tabletdb.control.v1.ActivityResponse.running:type_name -> tabletdb.control.v1.Job
-	22, // 15: tabletdb.control.v1.ActivityResponse.recent:type_name -> tabletdb.control.v1.Job
-	25, // 16: tabletdb.control.v1.HeatSlot.buckets:type_name -> tabletdb.control.v1.HeatBucket
-	26, // 17: tabletdb.control.v1.HeatResponse.slots:type_name -> tabletdb.control.v1.HeatSlot
-	39, // 18: tabletdb.control.v1.ExplainResponse.decisions:type_name -> tabletdb.control.v1.Decision
-	52, // 19: tabletdb.control.v1.ServerStatus.server:type_name -> tabletdb.meta.v1.ServerRecord
-	11, // 20: tabletdb.control.v1.ServerStatus.load:type_name -> tabletdb.control.v1.ServerLoad
-	51, // 21: tabletdb.control.v1.RecoveryStatus.log:type_name -> tabletdb.meta.v1.Incarnation
-	43, // 22: tabletdb.control.v1.ClusterStatusResponse.servers:type_name -> tabletdb.control.v1.ServerStatus
-	44, // 23: tabletdb.control.v1.ClusterStatusResponse.recoveries:type_name -> tabletdb.control.v1.RecoveryStatus
-	45, // 24: tabletdb.control.v1.ClusterStatusResponse.events:type_name -> tabletdb.control.v1.MasterEvent
-	51, // 25: tabletdb.control.v1.ReportDeadRequest.incarnation:type_name -> tabletdb.meta.v1.Incarnation
-	5,  // 26: tabletdb.control.v1.TabletServer.Load:input_type -> tabletdb.control.v1.LoadRequest
-	7,  // 27: tabletdb.control.v1.TabletServer.Unload:input_type -> tabletdb.control.v1.UnloadRequest
-	9,  // 28: tabletdb.control.v1.TabletServer.Status:input_type -> tabletdb.control.v1.StatusRequest
-	13, // 29: tabletdb.control.v1.TabletServer.Flush:input_type -> tabletdb.control.v1.FlushRequest
-	15, // 30: tabletdb.control.v1.TabletServer.Compact:input_type -> tabletdb.control.v1.CompactRequest
-	17, // 31: tabletdb.control.v1.TabletServer.RefreshSchemas:input_type -> tabletdb.control.v1.RefreshSchemasRequest
-	19, // 32: tabletdb.control.v1.TabletServer.Describe:input_type -> tabletdb.control.v1.DescribeRequest
-	21, // 33: tabletdb.control.v1.TabletServer.Activity:input_type -> tabletdb.control.v1.ActivityRequest
-	24, // 34: tabletdb.control.v1.TabletServer.Heat:input_type -> tabletdb.control.v1.HeatRequest
-	0,  // 35: tabletdb.control.v1.TabletServer.Split:input_type -> tabletdb.control.v1.SplitRequest
-	2,  // 36: tabletdb.control.v1.TabletServer.Merge:input_type -> tabletdb.control.v1.MergeRequest
-	55, // 37: tabletdb.control.v1.Master.CreateTable:input_type -> google.bigtable.admin.v2.CreateTableRequest
-	56, // 38: tabletdb.control.v1.Master.DeleteTable:input_type -> google.bigtable.admin.v2.DeleteTableRequest
-	57, // 39: tabletdb.control.v1.Master.UndeleteTable:input_type -> google.bigtable.admin.v2.UndeleteTableRequest
-	58, // 40: tabletdb.control.v1.Master.ModifyColumnFamilies:input_type -> google.bigtable.admin.v2.ModifyColumnFamiliesRequest
-	59, // 41: tabletdb.control.v1.Master.GetTable:input_type -> google.bigtable.admin.v2.GetTableRequest
-	60, // 42: tabletdb.control.v1.Master.ListTables:input_type -> google.bigtable.admin.v2.ListTablesRequest
-	42, // 43: tabletdb.control.v1.Master.ClusterStatus:input_type -> tabletdb.control.v1.ClusterStatusRequest
-	47, // 44: tabletdb.control.v1.Master.ReportDead:input_type -> tabletdb.control.v1.ReportDeadRequest
-	49, // 45: tabletdb.control.v1.Master.SetSafeMode:input_type -> tabletdb.control.v1.SetSafeModeRequest
-	28, // 46: tabletdb.control.v1.Master.SplitTablet:input_type -> tabletdb.control.v1.SplitTabletRequest
-	30, // 47: tabletdb.control.v1.Master.MergeTablets:input_type -> tabletdb.control.v1.MergeTabletsRequest
-	32, // 48: tabletdb.control.v1.Master.MoveTablet:input_type -> tabletdb.control.v1.MoveTabletRequest
-	34, // 49: tabletdb.control.v1.Master.DrainServer:input_type -> tabletdb.control.v1.DrainServerRequest
-	36, // 50: tabletdb.control.v1.Master.SetBalance:input_type -> tabletdb.control.v1.SetBalanceRequest
-	38, // 51: tabletdb.control.v1.Master.Explain:input_type -> tabletdb.control.v1.ExplainRequest
-	6,  // 52: tabletdb.control.v1.TabletServer.Load:output_type -> tabletdb.control.v1.LoadResponse
-	8,  // 53: tabletdb.control.v1.TabletServer.Unload:output_type -> tabletdb.control.v1.UnloadResponse
-	12, // 54: tabletdb.control.v1.TabletServer.Status:output_type -> tabletdb.control.v1.StatusResponse
-	14, // 55: tabletdb.control.v1.TabletServer.Flush:output_type -> tabletdb.control.v1.FlushResponse
-	16, // 56: tabletdb.control.v1.TabletServer.Compact:output_type -> tabletdb.control.v1.CompactResponse
-	18, // 57: tabletdb.control.v1.TabletServer.RefreshSchemas:output_type -> tabletdb.control.v1.RefreshSchemasResponse
-	20, // 58: tabletdb.control.v1.TabletServer.Describe:output_type -> tabletdb.control.v1.DescribeResponse
-	23, // 59: tabletdb.control.v1.TabletServer.Activity:output_type -> tabletdb.control.v1.ActivityResponse
-	27, // 60: tabletdb.control.v1.TabletServer.Heat:output_type -> tabletdb.control.v1.HeatResponse
-	1,  // 61: tabletdb.control.v1.TabletServer.Split:output_type -> tabletdb.control.v1.SplitResponse
-	3,  // 62: tabletdb.control.v1.TabletServer.Merge:output_type -> tabletdb.control.v1.MergeResponse
-	61, // 63: tabletdb.control.v1.Master.CreateTable:output_type -> google.bigtable.admin.v2.Table
-	41, // 64: tabletdb.control.v1.Master.DeleteTable:output_type -> tabletdb.control.v1.DeleteTableResponse
-	61, // 65: tabletdb.control.v1.Master.UndeleteTable:output_type -> google.bigtable.admin.v2.Table
-	61, // 66: tabletdb.control.v1.Master.ModifyColumnFamilies:output_type -> google.bigtable.admin.v2.Table
-	61, // 67: tabletdb.control.v1.Master.GetTable:output_type -> google.bigtable.admin.v2.Table
-	62, // 68: tabletdb.control.v1.Master.ListTables:output_type -> google.bigtable.admin.v2.ListTablesResponse
-	46, // 69: tabletdb.control.v1.Master.ClusterStatus:output_type -> tabletdb.control.v1.ClusterStatusResponse
-	48, // 70: tabletdb.control.v1.Master.ReportDead:output_type -> tabletdb.control.v1.ReportDeadResponse
-	50, // 71: tabletdb.control.v1.Master.SetSafeMode:output_type -> tabletdb.control.v1.SetSafeModeResponse
-	29, // 72: tabletdb.control.v1.Master.SplitTablet:output_type -> tabletdb.control.v1.SplitTabletResponse
-	31, // 73: tabletdb.control.v1.Master.MergeTablets:output_type -> tabletdb.control.v1.MergeTabletsResponse
-	33, // 74: tabletdb.control.v1.Master.MoveTablet:output_type -> tabletdb.control.v1.MoveTabletResponse
-	35, // 75: tabletdb.control.v1.Master.DrainServer:output_type -> tabletdb.control.v1.DrainServerResponse
-	37, // 76: tabletdb.control.v1.Master.SetBalance:output_type -> tabletdb.control.v1.SetBalanceResponse
-	40, // 77: tabletdb.control.v1.Master.Explain:output_type -> tabletdb.control.v1.ExplainResponse
-	52, // [52:78] is the sub-list for method output_type
-	26, // [26:52] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	53, // 11: tabletdb.control.v1.FilesResponse.server:type_name -> tabletdb.meta.v1.Incarnation
+	55, // 12: tabletdb.control.v1.FilesResponse.pinned:type_name -> tabletdb.meta.v1.FileNumber
+	10, // 13: tabletdb.control.v1.DescribeResponse.load:type_name -> tabletdb.control.v1.TabletLoad
+	56, // 14: tabletdb.control.v1.DescribeResponse.record:type_name -> tabletdb.meta.v1.TabletRecord
+	57, // 15: tabletdb.control.v1.DescribeResponse.manifest:type_name -> tabletdb.meta.v1.Manifest
+	24, // 16: tabletdb.control.v1.ActivityResponse.running:type_name -> tabletdb.control.v1.Job
+	24, // 17: tabletdb.control.v1.ActivityResponse.recent:type_name -> tabletdb.control.v1.Job
+	27, // 18: tabletdb.control.v1.HeatSlot.buckets:type_name -> tabletdb.control.v1.HeatBucket
+	28, // 19: tabletdb.control.v1.HeatResponse.slots:type_name -> tabletdb.control.v1.HeatSlot
+	41, // 20: tabletdb.control.v1.ExplainResponse.decisions:type_name -> tabletdb.control.v1.Decision
+	54, // 21: tabletdb.control.v1.ServerStatus.server:type_name -> tabletdb.meta.v1.ServerRecord
+	11, // 22: tabletdb.control.v1.ServerStatus.load:type_name -> tabletdb.control.v1.ServerLoad
+	53, // 23: tabletdb.control.v1.RecoveryStatus.log:type_name -> tabletdb.meta.v1.Incarnation
+	45, // 24: tabletdb.control.v1.ClusterStatusResponse.servers:type_name -> tabletdb.control.v1.ServerStatus
+	46, // 25: tabletdb.control.v1.ClusterStatusResponse.recoveries:type_name -> tabletdb.control.v1.RecoveryStatus
+	47, // 26: tabletdb.control.v1.ClusterStatusResponse.events:type_name -> tabletdb.control.v1.MasterEvent
+	53, // 27: tabletdb.control.v1.ReportDeadRequest.incarnation:type_name -> tabletdb.meta.v1.Incarnation
+	5,  // 28: tabletdb.control.v1.TabletServer.Load:input_type -> tabletdb.control.v1.LoadRequest
+	7,  // 29: tabletdb.control.v1.TabletServer.Unload:input_type -> tabletdb.control.v1.UnloadRequest
+	9,  // 30: tabletdb.control.v1.TabletServer.Status:input_type -> tabletdb.control.v1.StatusRequest
+	13, // 31: tabletdb.control.v1.TabletServer.Flush:input_type -> tabletdb.control.v1.FlushRequest
+	15, // 32: tabletdb.control.v1.TabletServer.Compact:input_type -> tabletdb.control.v1.CompactRequest
+	17, // 33: tabletdb.control.v1.TabletServer.RefreshSchemas:input_type -> tabletdb.control.v1.RefreshSchemasRequest
+	19, // 34: tabletdb.control.v1.TabletServer.Files:input_type -> tabletdb.control.v1.FilesRequest
+	21, // 35: tabletdb.control.v1.TabletServer.Describe:input_type -> tabletdb.control.v1.DescribeRequest
+	23, // 36: tabletdb.control.v1.TabletServer.Activity:input_type -> tabletdb.control.v1.ActivityRequest
+	26, // 37: tabletdb.control.v1.TabletServer.Heat:input_type -> tabletdb.control.v1.HeatRequest
+	0,  // 38: tabletdb.control.v1.TabletServer.Split:input_type -> tabletdb.control.v1.SplitRequest
+	2,  // 39: tabletdb.control.v1.TabletServer.Merge:input_type -> tabletdb.control.v1.MergeRequest
+	58, // 40: tabletdb.control.v1.Master.CreateTable:input_type -> google.bigtable.admin.v2.CreateTableRequest
+	59, // 41: tabletdb.control.v1.Master.DeleteTable:input_type -> google.bigtable.admin.v2.DeleteTableRequest
+	60, // 42: tabletdb.control.v1.Master.UndeleteTable:input_type -> google.bigtable.admin.v2.UndeleteTableRequest
+	61, // 43: tabletdb.control.v1.Master.ModifyColumnFamilies:input_type -> google.bigtable.admin.v2.ModifyColumnFamiliesRequest
+	62, // 44: tabletdb.control.v1.Master.GetTable:input_type -> google.bigtable.admin.v2.GetTableRequest
+	63, // 45: tabletdb.control.v1.Master.ListTables:input_type -> google.bigtable.admin.v2.ListTablesRequest
+	44, // 46: tabletdb.control.v1.Master.ClusterStatus:input_type -> tabletdb.control.v1.ClusterStatusRequest
+	49, // 47: tabletdb.control.v1.Master.ReportDead:input_type -> tabletdb.control.v1.ReportDeadRequest
+	51, // 48: tabletdb.control.v1.Master.SetSafeMode:input_type -> tabletdb.control.v1.SetSafeModeRequest
+	30, // 49: tabletdb.control.v1.Master.SplitTablet:input_type -> tabletdb.control.v1.SplitTabletRequest
+	32, // 50: tabletdb.control.v1.Master.MergeTablets:input_type -> tabletdb.control.v1.MergeTabletsRequest
+	34, // 51: tabletdb.control.v1.Master.MoveTablet:input_type -> tabletdb.control.v1.MoveTabletRequest
+	36, // 52: tabletdb.control.v1.Master.DrainServer:input_type -> tabletdb.control.v1.DrainServerRequest
+	38, // 53: tabletdb.control.v1.Master.SetBalance:input_type -> tabletdb.control.v1.SetBalanceRequest
+	40, // 54: tabletdb.control.v1.Master.Explain:input_type -> tabletdb.control.v1.ExplainRequest
+	6,  // 55: tabletdb.control.v1.TabletServer.Load:output_type -> tabletdb.control.v1.LoadResponse
+	8,  // 56: tabletdb.control.v1.TabletServer.Unload:output_type -> tabletdb.control.v1.UnloadResponse
+	12, // 57: tabletdb.control.v1.TabletServer.Status:output_type -> tabletdb.control.v1.StatusResponse
+	14, // 58: tabletdb.control.v1.TabletServer.Flush:output_type -> tabletdb.control.v1.FlushResponse
+	16, // 59: tabletdb.control.v1.TabletServer.Compact:output_type -> tabletdb.control.v1.CompactResponse
+	18, // 60: tabletdb.control.v1.TabletServer.RefreshSchemas:output_type -> tabletdb.control.v1.RefreshSchemasResponse
+	20, // 61: tabletdb.control.v1.TabletServer.Files:output_type -> tabletdb.control.v1.FilesResponse
+	22, // 62: tabletdb.control.v1.TabletServer.Describe:output_type -> tabletdb.control.v1.DescribeResponse
+	25, // 63: tabletdb.control.v1.TabletServer.Activity:output_type -> tabletdb.control.v1.ActivityResponse
+	29, // 64: tabletdb.control.v1.TabletServer.Heat:output_type -> tabletdb.control.v1.HeatResponse
+	1,  // 65: tabletdb.control.v1.TabletServer.Split:output_type -> tabletdb.control.v1.SplitResponse
+	3,  // 66: tabletdb.control.v1.TabletServer.Merge:output_type -> tabletdb.control.v1.MergeResponse
+	64, // 67: tabletdb.control.v1.Master.CreateTable:output_type -> google.bigtable.admin.v2.Table
+	43, // 68: tabletdb.control.v1.Master.DeleteTable:output_type -> tabletdb.control.v1.DeleteTableResponse
+	64, // 69: tabletdb.control.v1.Master.UndeleteTable:output_type -> google.bigtable.admin.v2.Table
+	64, // 70: tabletdb.control.v1.Master.ModifyColumnFamilies:output_type -> google.bigtable.admin.v2.Table
+	64, // 71: tabletdb.control.v1.Master.GetTable:output_type -> google.bigtable.admin.v2.Table
+	65, // 72: tabletdb.control.v1.Master.ListTables:output_type -> google.bigtable.admin.v2.ListTablesResponse
+	48, // 73: tabletdb.control.v1.Master.ClusterStatus:output_type -> tabletdb.control.v1.ClusterStatusResponse
+	50, // 74: tabletdb.control.v1.Master.ReportDead:output_type -> tabletdb.control.v1.ReportDeadResponse
+	52, // 75: tabletdb.control.v1.Master.SetSafeMode:output_type -> tabletdb.control.v1.SetSafeModeResponse
+	31, // 76: tabletdb.control.v1.Master.SplitTablet:output_type -> tabletdb.control.v1.SplitTabletResponse
+	33, // 77: tabletdb.control.v1.Master.MergeTablets:output_type -> tabletdb.control.v1.MergeTabletsResponse
+	35, // 78: tabletdb.control.v1.Master.MoveTablet:output_type -> tabletdb.control.v1.MoveTabletResponse
+	37, // 79: tabletdb.control.v1.Master.DrainServer:output_type -> tabletdb.control.v1.DrainServerResponse
+	39, // 80: tabletdb.control.v1.Master.SetBalance:output_type -> tabletdb.control.v1.SetBalanceResponse
+	42, // 81: tabletdb.control.v1.Master.Explain:output_type -> tabletdb.control.v1.ExplainResponse
+	55, // [55:82] is the sub-list for method output_type
+	28, // [28:55] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_controlpb_control_proto_init() }
@@ -3656,7 +3768,7 @@ func file_controlpb_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_controlpb_control_proto_rawDesc), len(file_controlpb_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   51,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -30,6 +30,7 @@ const (
 	TabletServer_Flush_FullMethodName          = "/tabletdb.control.v1.TabletServer/Flush"
 	TabletServer_Compact_FullMethodName        = "/tabletdb.control.v1.TabletServer/Compact"
 	TabletServer_RefreshSchemas_FullMethodName = "/tabletdb.control.v1.TabletServer/RefreshSchemas"
+	TabletServer_Files_FullMethodName          = "/tabletdb.control.v1.TabletServer/Files"
 	TabletServer_Describe_FullMethodName       = "/tabletdb.control.v1.TabletServer/Describe"
 	TabletServer_Activity_FullMethodName       = "/tabletdb.control.v1.TabletServer/Activity"
 	TabletServer_Heat_FullMethodName           = "/tabletdb.control.v1.TabletServer/Heat"
@@ -58,6 +59,8 @@ type TabletServerClient interface {
 	Compact(ctx context.Context, in *CompactRequest, opts ...grpc.CallOption) (*CompactResponse, error)
 	// RefreshSchemas returns once the server knows the schemas as of a revision.
 	RefreshSchemas(ctx context.Context, in *RefreshSchemasRequest, opts ...grpc.CallOption) (*RefreshSchemasResponse, error)
+	// Files tells which files garbage collection must leave alone (rule R12).
+	Files(ctx context.Context, in *FilesRequest, opts ...grpc.CallOption) (*FilesResponse, error)
 	// Describe tells everything about one tablet.
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
 	// Activity tells which flushes, compactions and loads run and ran.
@@ -139,6 +142,16 @@ func (c *tabletServerClient) RefreshSchemas(ctx context.Context, in *RefreshSche
 	return out, nil
 }
 
+func (c *tabletServerClient) Files(ctx context.Context, in *FilesRequest, opts ...grpc.CallOption) (*FilesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FilesResponse)
+	err := c.cc.Invoke(ctx, TabletServer_Files_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *tabletServerClient) Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DescribeResponse)
@@ -210,6 +223,8 @@ type TabletServerServer interface {
 	Compact(context.Context, *CompactRequest) (*CompactResponse, error)
 	// RefreshSchemas returns once the server knows the schemas as of a revision.
 	RefreshSchemas(context.Context, *RefreshSchemasRequest) (*RefreshSchemasResponse, error)
+	// Files tells which files garbage collection must leave alone (rule R12).
+	Files(context.Context, *FilesRequest) (*FilesResponse, error)
 	// Describe tells everything about one tablet.
 	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
 	// Activity tells which flushes, compactions and loads run and ran.
@@ -248,6 +263,9 @@ func (UnimplementedTabletServerServer) Compact(context.Context, *CompactRequest)
 }
 func (UnimplementedTabletServerServer) RefreshSchemas(context.Context, *RefreshSchemasRequest) (*RefreshSchemasResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RefreshSchemas not implemented")
+}
+func (UnimplementedTabletServerServer) Files(context.Context, *FilesRequest) (*FilesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Files not implemented")
 }
 func (UnimplementedTabletServerServer) Describe(context.Context, *DescribeRequest) (*DescribeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Describe not implemented")
@@ -393,6 +411,24 @@ func _TabletServer_RefreshSchemas_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TabletServer_Files_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FilesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TabletServerServer).Files(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TabletServer_Files_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TabletServerServer).Files(ctx, req.(*FilesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _TabletServer_Describe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DescribeRequest)
 	if err := dec(in); err != nil {
@@ -513,6 +549,10 @@ var TabletServer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RefreshSchemas",
 			Handler:    _TabletServer_RefreshSchemas_Handler,
+		},
+		{
+			MethodName: "Files",
+			Handler:    _TabletServer_Files_Handler,
 		},
 		{
 			MethodName: "Describe",

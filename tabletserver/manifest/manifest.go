@@ -227,3 +227,21 @@ func Read(ctx context.Context, store objstore.Store, f base.FileNumber) (*Manife
 	}
 	return nil, fmt.Errorf("read %s: %w", key, err)
 }
+
+// Files returns a function that reads which SSTables a manifest names; its
+// errors are those of Read.
+func Files(store objstore.Store) func(context.Context, base.FileNumber) ([]base.FileNumber, error) {
+	return func(ctx context.Context, f base.FileNumber) ([]base.FileNumber, error) {
+		m, err := Read(ctx, store, f)
+		if err != nil {
+			return nil, err
+		}
+		var files []base.FileNumber
+		for _, r := range m.Runs {
+			for _, x := range r {
+				files = append(files, x.Number)
+			}
+		}
+		return files, nil
+	}
+}

@@ -111,6 +111,20 @@ func (f *Fixture) Open(ctx context.Context) *Server {
 	return x
 }
 
+// Server returns the server of an incarnation, if it still runs; else nil.
+func (f *Fixture) Server(e base.Incarnation) *Server {
+	for _, s := range f.servers {
+		select {
+		case <-s.Done():
+		default:
+			if s.Incarnation() == e {
+				return s
+			}
+		}
+	}
+	return nil
+}
+
 // Logger returns a logger that discards everything.
 func (f *Fixture) Logger() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
