@@ -195,7 +195,18 @@ func (a *tableAdmin) ListBackups(ctx context.Context, req *adminpb.ListBackupsRe
 	if err != nil {
 		return nil, err
 	}
-	items = slices.DeleteFunc(items, func(it adminstore.Item[*adminstorepb.Backup]) bool {
+	items = a.dropExpired(ctx, items)
+	items, next, err := page(items, func(i adminstore.Item[*adminstorepb.Backup]) string { return i.Name }, req.PageSize, req.PageToken)
+	resp := &adminpb.ListBackupsResponse{NextPageToken: next}
+	for _, it := range items {
+		resp.Backups = append(resp.Backups, shownBackup(it))
+	}
+	return resp, err
+}
+
+// dropExpired deletes those of items that have expired, and returns the others.
+func (a *tableAdmin) dropExpired(ctx context.Context, items []adminstore.Item[*adminstorepb.Backup]) []adminstore.Item[*adminstorepb.Backup] {
+	return slices.DeleteFunc(items, func(it adminstore.Item[*adminstorepb.Backup]) bool {
 		if !expired(it.Value, time.Now()) {
 			return false
 		}
@@ -205,12 +216,6 @@ func (a *tableAdmin) ListBackups(ctx context.Context, req *adminpb.ListBackupsRe
 		}
 		return true
 	})
-	items, next, err := page(items, func(i adminstore.Item[*adminstorepb.Backup]) string { return i.Name }, req.PageSize, req.PageToken)
-	resp := &adminpb.ListBackupsResponse{NextPageToken: next}
-	for _, it := range items {
-		resp.Backups = append(resp.Backups, shownBackup(it))
-	}
-	return resp, err
 }
 
 // UpdateBackup implements adminpb.BigtableTableAdminServer.

@@ -12,7 +12,9 @@
 package gateway
 
 import (
+	"context"
 	"log/slog"
+	"sync"
 
 	"cloud.google.com/go/bigtable/admin/apiv2/adminpb"
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
@@ -54,6 +56,9 @@ type Gateway struct {
 	instances *instanceAdmin
 	queries   *sql.Service
 	log       *slog.Logger
+
+	stop    context.CancelFunc
+	running sync.WaitGroup
 }
 
 var _ route.Frontend = (*Gateway)(nil)
@@ -72,6 +77,9 @@ func New(c Config) *Gateway {
 	g.tables = &tableAdmin{catalog: cat, g: g}
 	g.instances = &instanceAdmin{catalog: cat, g: g}
 	g.queries = sql.New(sql.Config{Backend: newQueryBackend(cat, c.Router)})
+	var ctx context.Context
+	ctx, g.stop = context.WithCancel(context.Background())
+	g.running.Go(func() { g.automate(ctx) })
 	return g
 }
 
@@ -83,5 +91,10 @@ func (g *Gateway) Register(s *grpc.Server) {
 	longrunningpb.RegisterOperationsServer(s, g.ops)
 }
 
-// Close closes the connection to the master.
-func (g *Gateway) Close() error { return g.master.Close() }
+// Close ends what the gateway does on its own, and closes the connection to the
+// master.
+func (g *Gateway) Close() error {
+	g.stop()
+	g.running.Wait()
+	return g.master.Close()
+}

@@ -15,6 +15,7 @@ import (
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -227,5 +228,33 @@ func TestBackupRules(t *testing.T) {
 		if _, err := s.tables.RestoreTable(s.ctx, &adminpb.RestoreTableRequest{Parent: parent, TableId: "t", Source: &adminpb.RestoreTableRequest_Backup{Backup: b.Name}}); status.Code(err) != codes.AlreadyExists {
 			t.Errorf("%v", err)
 		}
+	})
+}
+
+// TestAutomatedBackups: a table with a policy gets one backup, however many
+// gateways there are.
+func TestAutomatedBackups(t *testing.T) {
+	inSystem(t, func(s *system) {
+		ctx := context.WithoutCancel(s.ctx) // it takes longer
+		_, err := s.tables.CreateTable(ctx, &adminpb.CreateTableRequest{Parent: parent, TableId: "t", Table: &adminpb.Table{
+			ColumnFamilies: map[string]*adminpb.ColumnFamily{"f": {}},
+			AutomatedBackupConfig: &adminpb.Table_AutomatedBackupPolicy_{AutomatedBackupPolicy: &adminpb.Table_AutomatedBackupPolicy{
+				RetentionPeriod: durationpb.New(4 * 24 * time.Hour), KeepHotDuration: durationpb.New(24 * time.Hour)}}}})
+		s.must(err)
+		_, err = s.tables.CreateTable(ctx, &adminpb.CreateTableRequest{Parent: parent, TableId: "without", Table: &adminpb.Table{}})
+		s.must(err)
+		s.write("t", "r", "v1")
+		time.Sleep(20 * time.Minute)
+		list, err := s.tables.ListBackups(ctx, &adminpb.ListBackupsRequest{Parent: backups})
+		s.must(err)
+		if len(list.Backups) < 1 || len(list.Backups) > 2 { // two where a day ends meanwhile
+			s.Fatalf("%d backups: %v", len(list.Backups), list.Backups)
+		}
+		b := list.Backups[0]
+		if b.SourceTable != parent+"/tables/t" || b.BackupType != adminpb.Backup_HOT || b.ExpireTime.AsTime().Sub(b.StartTime.AsTime()).Round(time.Hour) != 4*24*time.Hour {
+			s.Errorf("backup %v", b)
+		}
+		_, err = s.tables.RestoreTable(ctx, &adminpb.RestoreTableRequest{Parent: parent, TableId: "again", Source: &adminpb.RestoreTableRequest_Backup{Backup: b.Name}})
+		s.must(err)
 	})
 }
