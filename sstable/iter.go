@@ -40,6 +40,11 @@ type IterOptions struct {
 	StableValues bool
 }
 
+// fillAhead is up to which length of the ranges fetched ahead blocks go to the
+// cache: beyond, it is a huge row that is read, and not worth what it would push
+// out.
+const fillAhead = 1 << 20
+
 // Iter walks a file. It implements base.Iterator; it is used by one goroutine.
 // After an error it stays where it is: nothing moves any more.
 type Iter struct {
@@ -228,7 +233,7 @@ func (i *Iter) read(c cursor) ([]byte, error) {
 	}
 	if frame := i.ahead.frame(i, c, h); frame != nil {
 		if b, err := i.r.unpack(frame, h, m); err == nil {
-			if m.fill {
+			if m.fill && i.ahead.size <= fillAhead {
 				i.r.cache.put(k, b)
 			}
 			return b, nil

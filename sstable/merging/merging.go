@@ -172,6 +172,43 @@ func (m *Iter) Next() bool {
 	return m.settle()
 }
 
+// Skipper is the optional ability of an iterator to leave out what is known to
+// be hidden.
+type Skipper interface {
+	// SkipPrefix moves behind all entries with the prefix, if the iterator
+	// stands on one of them and knows that all of its own have sequence numbers
+	// up to seq; ok is what the move returned.
+	SkipPrefix(prefix []byte, seq base.Seq) (moved, ok bool)
+}
+
+// SkipPrefix makes the children other than the current one leave out the entries
+// with the prefix, as far as they know that all of theirs have sequence numbers
+// up to seq. The current entry, which has the prefix, stays; an error shows with
+// the next move.
+func (m *Iter) SkipPrefix(prefix []byte, seq base.Seq) (moved, ok bool) {
+	if len(m.heap) < 2 {
+		return false, true
+	}
+	rest := m.heap[1:]
+	m.heap = m.heap[:1]
+	for _, x := range rest {
+		if s, can := x.it.(Skipper); can {
+			if went, ok := s.SkipPrefix(prefix, seq); went {
+				moved = true
+				if !m.enter(x, ok) {
+					return true, false
+				}
+				continue
+			}
+		}
+		m.heap = append(m.heap, x)
+	}
+	if moved {
+		m.build()
+	}
+	return moved, true
+}
+
 // settle puts the top in its place.
 func (m *Iter) settle() bool {
 	m.sink(0)

@@ -187,3 +187,50 @@ func BenchmarkNext(b *testing.B) {
 		}
 	}
 }
+
+// skippable is a list of keys that can leave out a prefix.
+type skippable struct {
+	base.Iterator
+	seq base.Seq // of all entries
+}
+
+func (s skippable) SkipPrefix(prefix []byte, seq base.Seq) (moved, ok bool) {
+	if s.seq > seq || !bytes.HasPrefix(s.Key(), prefix) {
+		return false, true
+	}
+	behind := bytes.Clone(prefix)
+	behind[len(behind)-1]++
+	return true, s.SeekGE(behind)
+}
+
+// TestSkipPrefix: children that are old enough leave the prefix out, the others
+// and the current one do not.
+func TestSkipPrefix(t *testing.T) {
+	m := New(
+		skippable{list("a0", "a3", "b1"), 9},
+		skippable{list("a1", "a2", "b0"), 5},
+		skippable{list("a4", "a5"), 5},
+		skippable{list("a6", "c"), 7},
+	).(*Iter)
+	if !m.SeekGE([]byte("a")) {
+		t.Fatal(m.Err())
+	}
+	if moved, ok := m.SkipPrefix([]byte("a"), 6); !moved || !ok {
+		t.Fatal("nobody moved")
+	}
+	var got []string
+	for ok := true; ok; ok = m.Next() {
+		got = append(got, string(m.Key()))
+	}
+	if want := []string{"a0", "a3", "a6", "b0", "b1", "c"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func list(keys ...string) base.Iterator {
+	s := &sliceIter{}
+	for _, k := range keys {
+		s.keys = append(s.keys, []byte(k))
+	}
+	return s
+}

@@ -8,6 +8,7 @@ import (
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/mutation/aggregate"
 	"github.com/tabletdb/tabletdb/internal/rowfilter"
+	"github.com/tabletdb/tabletdb/sstable/merging"
 	"github.com/tabletdb/tabletdb/tabletserver/schema"
 )
 
@@ -16,6 +17,10 @@ func corrupt(key []byte) error { return fmt.Errorf("%w: cell key %x", base.ErrCo
 // stepsBeforeSeek is how many entries are stepped over before seeking: in a
 // block at hand a step is some 20 times cheaper than a seek.
 const stepsBeforeSeek = 16
+
+// bytesPerStep is how many bytes of a value count as a step of their own, for
+// what is large is not in the block at hand.
+const bytesPerStep = 512
 
 // Reader walks the visible cells of a tablet, row by row. It is used by one
 // goroutine at a time, and does not close the iterator it was given.
@@ -94,11 +99,13 @@ func (r *Reader) NextRow() bool {
 	if r.err != nil {
 		return false
 	}
-	for range stepsBeforeSeek {
+	for n := 0; n < stepsBeforeSeek; {
 		if !r.valid || !r.res.sameRow(r.it.Key()) {
 			return r.enter()
 		}
-		r.valid = r.it.Next()
+		if n += r.cost(); n <= stepsBeforeSeek {
+			r.valid = r.it.Next()
+		}
 	}
 	if r.valid && r.res.sameRow(r.it.Key()) {
 		r.seek = append(r.seek[:0], r.res.row...)
@@ -175,6 +182,9 @@ func (r *Reader) Next() bool {
 			return r.take(r.it.Value())
 		case operand:
 			return r.fold()
+		case tombstone:
+			r.hide()
+			continue
 		}
 		if c == hidden && !r.pass() {
 			return false
@@ -229,10 +239,13 @@ func (r *Reader) leaveFamily() bool {
 	return r.leavePrefix()
 }
 
+// cost is how many steps it is worth to step over the current entry.
+func (r *Reader) cost() int { return 1 + len(r.it.Value())/bytesPerStep }
+
 // leavePrefix moves behind all entries whose key starts with r.seek, which
 // does not end in ff bytes only.
 func (r *Reader) leavePrefix() bool {
-	for range stepsBeforeSeek {
+	for n := 0; n < stepsBeforeSeek; {
 		if !r.valid {
 			return false
 		}
@@ -240,7 +253,9 @@ func (r *Reader) leavePrefix() bool {
 			r.fresh = true
 			return true
 		}
-		r.valid = r.it.Next()
+		if n += r.cost(); n <= stepsBeforeSeek {
+			r.valid = r.it.Next()
+		}
 	}
 	for i := len(r.seek) - 1; i >= 0; i-- {
 		if r.seek[i]++; r.seek[i] != 0 {
@@ -318,11 +333,38 @@ func (r *Reader) passTombstones() bool {
 			r.fresh = true
 			return true
 		}
-		if _, err := r.res.classify(key, nil); err != nil {
+		c, err := r.res.classify(key, nil)
+		if err != nil {
 			return r.fail(err)
+		}
+		if c == tombstone {
+			r.hide()
 		}
 	}
 	return false
+}
+
+// hide makes the iterator leave out what the tombstone it stands on hides, where
+// it knows that it is older without reading it. (The ids of requests that stand
+// in a row are not hidden by it; who wants them seeks to them.)
+func (r *Reader) hide() {
+	s, ok := r.it.(merging.Skipper)
+	if !ok {
+		return
+	}
+	seq, kind := base.Trailer(r.it.Key())
+	r.seek = append(r.seek[:0], r.res.row...)
+	switch kind {
+	case base.KindDeleteRow:
+	case base.KindDeleteFamily:
+		if r.res.familyID&0xff == 0xff {
+			return // the end of its prefix takes more than one byte
+		}
+		r.seek = binary.BigEndian.AppendUint32(r.seek, uint32(r.res.familyID))
+	default:
+		return
+	}
+	s.SkipPrefix(r.seek, seq)
 }
 
 func ofRowOrFamily(key []byte) bool {

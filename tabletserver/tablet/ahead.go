@@ -62,3 +62,23 @@ func (a *ahead) stop() {
 		a.done = nil
 	}
 }
+
+// SkipPrefix implements merging.Skipper: what a deletion hides in older files
+// need not be read.
+func (r *runIter) SkipPrefix(prefix []byte, seq base.Seq) (moved, ok bool) {
+	if !r.valid || !bytes.HasPrefix(r.it.Key(), prefix) {
+		return false, true
+	}
+	for i := r.at; i < len(r.files); i++ {
+		f := r.files[i]
+		if i > r.at && bytes.Compare(f.first, prefix) > 0 && !bytes.HasPrefix(f.first, prefix) {
+			break
+		}
+		if f.MaxSeq > seq {
+			return false, true
+		}
+	}
+	behind := bytes.Clone(prefix)
+	behind[len(behind)-1]++ // the prefix of a row or family does not end in ff
+	return true, r.SeekGE(behind)
+}

@@ -12,7 +12,6 @@ import (
 	"github.com/tabletdb/tabletdb/internal/rowset"
 	"github.com/tabletdb/tabletdb/objstore"
 	"github.com/tabletdb/tabletdb/tabletserver/cells"
-	"github.com/tabletdb/tabletdb/tabletserver/schema"
 )
 
 // Read says what to read of a tablet.
@@ -251,7 +250,7 @@ func (s *scan) filterRow(rd *cells.Reader) {
 		case rowfilter.SkipFamily:
 			rd.SkipFamily()
 		case rowfilter.SkipColumn:
-			rd.SkipColumn()
+			s.cols.next(rd, c)
 		}
 		if s.err != nil {
 			return
@@ -266,22 +265,6 @@ func (s *scan) emit(c *rowfilter.Cell) {
 	s.stats.CellsReturned++
 	s.returned, s.midRow = true, true
 	s.err = s.sink.Cell(s.row, c)
-}
-
-// columns seeks to the first column that a filter can pass.
-type columns struct {
-	family base.FamilyID // 0: no such hint
-	start  []byte
-}
-
-func (c *columns) init(p *rowfilter.Program, s *schema.Schema) {
-	*c = firstColumn(p, s)
-}
-
-func (c *columns) startRow(rd *cells.Reader) {
-	if c.family != 0 {
-		rd.SeekColumn(c.family, c.start)
-	}
 }
 
 // acquireView returns the present view with a reference, and the highest

@@ -54,13 +54,11 @@ func newSources(ctx context.Context, t *Tablet, v *view, snapshot base.Seq, rang
 		points = points && g.IsPoint()
 	}
 	o := sstable.IterOptions{FillCache: points || r.Limit > 0 && r.Limit <= pointRead}
-	var upper []byte
-	if !points {
-		o.Readahead, upper = t.env.Options.Readahead, end(ranges)
-	}
+	o.Readahead = t.env.Options.Readahead
 	if !o.FillCache {
 		ctx = pagecache.WithMode(ctx, pagecache.FillFree)
 	}
+	upper := end(ranges)
 	byTime := r.Filter
 	if byTime != nil && countsVersions(byTime, sch) {
 		byTime = nil
@@ -361,21 +359,4 @@ func (r *runIter) Close() error {
 	r.ahead.stop()
 	r.leave()
 	return r.err
-}
-
-// firstColumn returns the first column that a filter can pass, to seek to.
-func firstColumn(p *rowfilter.Program, s *schema.Schema) columns {
-	for i := range s.Families {
-		f := &s.Families[i]
-		set := p.Columns(f.Name)
-		if set.IsEmpty() {
-			continue
-		}
-		start := set.Ranges()[0].Start
-		if i == 0 && len(start) == 0 {
-			return columns{} // where rows begin anyway
-		}
-		return columns{family: f.ID, start: start}
-	}
-	return columns{}
 }
