@@ -95,7 +95,7 @@ func (t *term) place(ctx context.Context, tablets []meta.Tablet, to []assign.Pla
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("assign tablets: %w", err)
 	}
-	t.event("assigned %d tablets to %d servers", total, len(per))
+	t.event("assigned tablets: %d, to servers: %d", total, len(per))
 	t.log.InfoContext(ctx, "tablets assigned", "tablets", total, "servers", len(per))
 	return aborted
 }

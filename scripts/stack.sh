@@ -11,8 +11,8 @@
 # lies below ./data: data/minio (the bucket), data/lock-N (the lock service),
 # data/logs (one log per process), data/pids. Delete ./data for a fresh start.
 #
-# Processes and ports, all on 127.0.0.1; those of TabletDB also have pages with
-# metrics and profiles (/metrics, /debug/pprof/) on their port + STATUS_OFFSET
+# Processes and ports, all on 127.0.0.1; those of TabletDB also have status
+# pages (and /metrics, /debug/pprof/) on their port + STATUS_OFFSET
 # (10000):
 #
 #   minio                   9000    MINIO_PORT

@@ -72,7 +72,7 @@ func flags(f *pflag.FlagSet, role string) {
 	f.String("config", "", "YAML file with any of these options")
 	f.String("log-level", "info", "debug, info, warn or error")
 	f.String("log-format", "text", "text or json")
-	f.String("status", "", "address of /metrics, /healthz and /debug/pprof (empty: none)")
+	f.String("status", "", "address of the status pages, /metrics, /healthz and /debug/pprof (empty: none); whoever reaches it may look")
 	f.String("store", "", "bucket: a directory, file:///dir, s3://bucket/prefix?endpoint=http://host:9000 or mem:")
 	f.Bool("create-bucket", false, "create the bucket if it does not exist")
 	has := func(roles ...string) bool {

@@ -82,6 +82,9 @@ func (l *load) cut(out []Bucket, n int) []Bucket {
 	return out
 }
 
+// fewest is how many samples a bucket has at least: fewer tell nothing.
+const fewest = 4
+
 // starts returns where the buckets of the tablet begin.
 func (l *load) starts(list []sample, n int) [][]byte {
 	starts := [][]byte{l.Start()}
@@ -90,7 +93,7 @@ func (l *load) starts(list []sample, n int) [][]byte {
 			starts = append(starts, bytes.Clone(row))
 		}
 	}
-	heavy := (len(list) + n - 1) / n
+	heavy := max((len(list)+n-1)/n, fewest)
 	since := 0 // samples since the last start
 	for i := 0; i < len(list); {
 		j := i + 1

@@ -2,6 +2,7 @@ package heatmap
 
 import (
 	"bytes"
+	"maps"
 	"math"
 	"slices"
 	"sort"
@@ -22,7 +23,8 @@ type Query struct {
 	Tablets  []Range // of the table, in order of their rows; may be empty
 	From, To time.Time
 	Slot     time.Duration // length of a slot of the recorders
-	// Rows and Cols are how many there are at most; 64 and 72.
+	// Rows is about how many there are, at most half as many more; 64. Cols is
+	// how many there are at most; 72.
 	Rows, Cols int
 }
 
@@ -35,9 +37,9 @@ type Row struct {
 }
 
 // Grid is the number of requests per second by range of rows and time. The
-// ranges are no equal parts of the key space, which nobody could name, but of
-// the tablets and of the load, half and half: each tablet gets some of the
-// height, and busy ones get more.
+// ranges are no equal parts of the key space, which nobody could name, but whole
+// tablets, or parts of busy ones: each tablet gets some of the height, and the
+// more it does the more it gets.
 type Grid struct {
 	Query Query
 	Times []time.Time // bounds of the columns: one more than there are
@@ -99,51 +101,76 @@ func columns(q Query) []time.Time {
 	return times
 }
 
-// rows chooses the ranges of rows.
+// ofLoad is which part of the height is shared out by load, not by tablets.
+const ofLoad = 0.25
+
+// rows chooses the ranges of rows: idle tablets are put together, busy ones cut.
 func rows(q Query, slots []Slot) []Row {
-	mass := map[string]float64{"": 0}
-	for _, t := range q.Tablets {
-		mass[string(t.Start)] += 1 / float64(len(q.Tablets))
+	tablets := q.Tablets
+	if len(tablets) == 0 {
+		tablets = []Range{{}}
 	}
+	loads := make([]map[string]float64, len(tablets)) // by where buckets begin
+	mass := make([]float64, len(tablets))
 	var all float64
 	for _, s := range slots {
 		for _, b := range s.Buckets {
-			if b.Table == q.Table {
-				all += b.Count[Read] + b.Count[Write]
+			if b.Table != q.Table {
+				continue
 			}
+			i := max(sort.Search(len(tablets), func(i int) bool { return bytes.Compare(tablets[i].Start, b.Start) > 0 })-1, 0)
+			if loads[i] == nil {
+				loads[i] = map[string]float64{}
+			}
+			n := b.Count[Read] + b.Count[Write]
+			loads[i][string(b.Start)] += n
+			mass[i] += n
+			all += n
 		}
 	}
-	for _, s := range slots {
-		for _, b := range s.Buckets {
-			if b.Table == q.Table {
-				mass[string(b.Start)] += (b.Count[Read] + b.Count[Write]) / all
-			}
+	var starts [][]byte
+	unit, gathered := 1/float64(q.Rows), math.Inf(1)
+	for i, t := range tablets {
+		m := (1 - ofLoad) / float64(len(tablets))
+		if all > 0 {
+			m += ofLoad * mass[i] / all
+		} else {
+			m /= 1 - ofLoad
 		}
-	}
-	keys := make([]string, 0, len(mass))
-	var total float64
-	for k, m := range mass {
-		keys = append(keys, k)
-		total += m
-	}
-	slices.Sort(keys)
-	var out []Row
-	var before float64
-	for _, k := range keys {
-		if len(out) == 0 || before >= float64(len(out))*total/float64(q.Rows) || mass[k] >= total/float64(q.Rows) {
-			if len(out) < q.Rows {
-				out = append(out, Row{Start: []byte(k)})
-			}
+		if m >= 2*unit {
+			starts = append(starts, divide(t, loads[i], mass[i], int(m/unit))...)
+			gathered = math.Inf(1)
+			continue
 		}
-		before += mass[k]
+		if gathered >= unit {
+			starts, gathered = append(starts, t.Start), 0
+		}
+		gathered += m
 	}
+	starts[0] = nil // whatever there is above
+	out := make([]Row, len(starts))
 	for i := range out {
-		if i+1 < len(out) {
-			out[i].End = out[i+1].Start
+		out[i].Start = starts[i]
+		if i+1 < len(starts) {
+			out[i].End = starts[i+1]
 		}
 		out[i].First, out[i].Last = overlap(q.Tablets, out[i])
 	}
 	return out
+}
+
+// divide returns where about n parts of a tablet begin that have the same load.
+func divide(t Range, loads map[string]float64, all float64, n int) [][]byte {
+	starts := [][]byte{t.Start}
+	var before float64
+	for _, k := range slices.Sorted(maps.Keys(loads)) {
+		part := all / float64(n)
+		if k > string(t.Start) && len(starts) < n && (before >= part*float64(len(starts)) || loads[k] >= part) {
+			starts = append(starts, []byte(k))
+		}
+		before += loads[k]
+	}
+	return starts
 }
 
 // overlap returns the indexes of the first and the last tablet that share rows

@@ -197,7 +197,7 @@ func TestGrid(t *testing.T) {
 	}
 	to := epoch.Add(30 * time.Minute)
 	g := Build(Query{Table: 1, Tablets: ranges, From: epoch, To: to}, r.Slots(epoch, to, sources))
-	if len(g.Rows) > 64 || len(g.Times) > 73 {
+	if len(g.Rows) > 96 || len(g.Times) > 73 {
 		t.Errorf("%d rows, %d times", len(g.Rows), len(g.Times))
 	}
 	var sum [kinds]float64

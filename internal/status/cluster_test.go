@@ -134,7 +134,7 @@ func (s *site) work(ctx context.Context) {
 				switch x := rng.IntN(10); {
 				case x < 2:
 					key = int(zipf.Next(rng))
-				case x < 8 && time.Since(began) > 6*time.Second:
+				case x < 8 && time.Since(began) > 3*time.Second:
 					key = hotTablet*rows/60 + rng.IntN(300)
 				}
 				if rng.IntN(3) == 0 {

@@ -31,6 +31,7 @@ type heatBody struct {
 	Tables  []choice        `json:"-"`
 	Spans   []choice        `json:"-"`
 	MostOps Rate            `json:"-"`
+	Top     *hotRange       `json:"-"` // a tablet that gets much more than its share; nil: none does
 }
 
 // heatRow is one range of rows over time.
@@ -91,7 +92,7 @@ func heatPage(q *request) (any, error) {
 	}
 	slices.Sort(b.Missing)
 	slots, slot := slotsOf(answers)
-	hq := heatmap.Query{Table: base.TableID(b.TableID), From: to.Add(-span), To: to, Slot: slot}
+	hq := heatmap.Query{Table: base.TableID(b.TableID), From: since(slots, slot, to.Add(-span), to), To: to, Slot: slot}
 	for i := range q.view.Tablets {
 		if t := &q.view.Tablets[i]; t.Table == hq.Table {
 			hq.Tablets = append(hq.Tablets, heatmap.Range{Tablet: t.ID, Start: t.Start, End: t.End})
@@ -102,6 +103,21 @@ func heatPage(q *request) (any, error) {
 	b.fill(g)
 	b.hot(q.view, g)
 	return b, b.draw(g)
+}
+
+// since returns from when on there is something to draw, from on, but leaves
+// room for ten slots.
+func since(slots []heatmap.Slot, slot time.Duration, from, to time.Time) time.Time {
+	first := to.Add(-10 * max(slot, time.Second))
+	for _, s := range slots {
+		if s.Start.Before(first) {
+			first = s.Start
+		}
+	}
+	if first.After(from) {
+		return first
+	}
+	return from
 }
 
 // choose finds the table: the one that is asked for, or the busiest.
@@ -149,6 +165,10 @@ func slotsOf(answers []*controlpb.HeatResponse) (slots []heatmap.Slot, slot time
 	return slots, slot
 }
 
+// hotShare is how many times its share of the requests a tablet gets that is
+// said to be hot.
+const hotShare = 3
+
 // fill takes over the numbers.
 func (b *heatBody) fill(g *heatmap.Grid) {
 	for _, t := range g.Times {
@@ -183,7 +203,11 @@ func (b *heatBody) hot(v *view.View, g *heatmap.Grid) {
 	b.Hot = slices.DeleteFunc(b.Hot, func(h hotRange) bool { return h.Reads+h.Writes <= 0 })
 	for i := range b.Hot {
 		h := &b.Hot[i]
-		h.Share = fmt.Sprintf("%.0f %%", 100*float64((h.Reads+h.Writes)/all))
+		part := float64(h.Ops() / all)
+		h.Share = fmt.Sprintf("%.0f %%", 100*part)
+		if i == 0 && h.Tablet != 0 && part > 0.1 && part > hotShare/float64(len(g.Query.Tablets)) {
+			b.Top = h
+		}
 		b.MostOps = max(b.MostOps, h.Reads+h.Writes)
 		for k := range v.Tablets {
 			if t := &v.Tablets[k]; uint64(t.ID) == h.Tablet {

@@ -131,10 +131,10 @@ func TestPages(t *testing.T) {
 	has("/tablets?table=strange", `"\x00\xff<b onmouseover=\"x\">&'\u202e"`, "(first row)", "(last row)")
 	has("/tablets?sort=load", "63 tablets")
 	has("/tablet?table=strange&row="+url.QueryEscape(`"\x00\xff<c"`), `"\x00\xff<b onmouseover=\"x\">&'\u202e"`, "serving", "sst/", "Log entries")
-	has("/jobs", "flush", "memtables")
+	has("/jobs", "flush", "memtables: 1")
 	has("/locks", "leader", "follower", "master", "tabletserver", "exclusive")
 	has("/recovery", "became the active master", "tablet1")
-	has("/heatmap?table=users&minutes=10", "Reads", "Writes", "reads/s", "user0003")
+	has("/heatmap?table=users&minutes=10", "Reads", "Writes", "reads/s", "user0003", "of the requests")
 	has("/process", "Gateway", "Tablet server tablet2", "Goroutines")
 	_, config := s.get("/config")
 	if text := wellFormed(t, config); strings.Contains(text, "hunter2") || strings.Contains(text, "AKIAKEY") || !strings.Contains(text, "(hidden)") {

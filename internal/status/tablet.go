@@ -194,11 +194,11 @@ func explain(v *view.View, t *meta.Tablet) []string {
 	owner := v.Owner(t.Owner)
 	switch t.State {
 	case meta.Serving:
-		say("It is served, since %v ago.", age)
+		say("It has been served for %v.", age)
 	case meta.Assigned:
 		say("Its owner was told to load it %v ago and has not registered.", age)
 	default:
-		say("It has no owner, since %v ago: its rows cannot be read or written.", age)
+		say("It has had no owner for %v: its rows cannot be read or written.", age)
 	}
 	if l := v.Load(t); l.GetError() != "" {
 		say("Its owner does not serve it: %s. It is tried again until the master gives it to another.", l.GetError())

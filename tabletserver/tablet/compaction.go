@@ -48,7 +48,7 @@ func (t *Tablet) Compact(ctx context.Context, major bool) (merged bool, err erro
 		size += r.Size()
 	}
 	var written int64
-	job := t.begin("compaction", fmt.Sprintf("runs %d to %d of %d: %s", p.From+1, p.To, len(v.runs), p.Reason), size)
+	job := t.begin("compaction", fmt.Sprintf("runs %d to %d of %d: %s", p.From, p.To-1, len(v.runs), p.Reason), size)
 	defer func() { t.env.Jobs.end(job, written, err) }()
 	writes := limit.WithClass(ctx, limit.Background)
 	if !t.env.Files.mostlyCached(v.manifest.Runs[p.From:p.To]) {

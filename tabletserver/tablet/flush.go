@@ -47,7 +47,7 @@ func (t *Tablet) flush(ctx context.Context) (err error) {
 	}
 	began := time.Now()
 	newest := v.frozen[0]
-	job := t.begin("flush", fmt.Sprintf("%d memtables", len(v.frozen)), memBytes(v.frozen))
+	job := t.begin("flush", fmt.Sprintf("memtables: %d", len(v.frozen)), memBytes(v.frozen))
 	defer func() { t.env.Jobs.end(job, written, err) }()
 	if newest.batch != nil { // acknowledged records only (R3)
 		if err := newest.batch.Wait(ctx); err != nil {
