@@ -228,7 +228,7 @@ func TestSkipPrefix(t *testing.T) {
 }
 
 func list(keys ...string) base.Iterator {
-	s := &sliceIter{}
+	s := &sliceIter{failAt: -1}
 	for _, k := range keys {
 		s.keys = append(s.keys, []byte(k))
 	}
