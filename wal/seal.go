@@ -213,14 +213,15 @@ func retry(ctx context.Context, op func(context.Context) error) error {
 		attempt, cancel := context.WithTimeout(ctx, patience)
 		err := op(attempt)
 		cancel()
-		if err == nil || i == tries || ctx.Err() != nil ||
-			errors.Is(err, objstore.ErrNotFound) || errors.Is(err, objstore.ErrDenied) {
+		if err == nil || i == tries || errors.Is(err, objstore.ErrNotFound) || errors.Is(err, objstore.ErrDenied) {
 			return err
 		}
+		// Once ctx is over, that is the reason: bytes that arrived damaged might
+		// have been read well the next time.
 		select {
-		case <-time.After(20 * time.Millisecond << i):
 		case <-ctx.Done():
 			return fmt.Errorf("%w; before: %v", context.Cause(ctx), err)
+		case <-time.After(20 * time.Millisecond << i):
 		}
 	}
 }

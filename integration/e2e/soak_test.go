@@ -132,7 +132,7 @@ func (s *soak) disturb(ctx context.Context) {
 		do     func(context.Context, *rand.Rand) error
 	}{
 		{"split", 6, s.split}, {"merge", 5, s.merge}, {"move", 6, s.move}, {"flush", 3, s.flush}, {"compact", 3, s.compact},
-		{"drain and undrain", 1, s.drain}, {"restart", 1, s.restart}, {"kill", 1, s.killOne}, {"kill the active master", 1, s.killMaster},
+		{"collect garbage", 2, s.collect}, {"drain and undrain", 1, s.drain}, {"restart", 1, s.restart}, {"kill", 1, s.killOne}, {"kill the active master", 1, s.killMaster},
 	}
 	all := 0
 	for _, d := range deeds {
@@ -240,6 +240,11 @@ func (s *soak) compact(ctx context.Context, rng *rand.Rand) error {
 	return err
 }
 
+func (s *soak) collect(ctx context.Context, _ *rand.Rand) error {
+	_, err := s.adm(ctx, "gc")
+	return err
+}
+
 func (s *soak) drain(ctx context.Context, rng *rand.Rand) error {
 	p := s.tablets[rng.IntN(len(s.tablets))]
 	if _, err := s.adm(ctx, "server", "drain", p.name); err != nil {
@@ -328,7 +333,7 @@ func (s *soak) finish() {
 	s.checkStore(ctx)
 	s.checkLeaks(ctx)
 	s.checkMemory()
-	for _, deed := range []string{"split", "merge", "move", "flush", "compact", "drain and undrain", "restart", "kill", "kill the active master"} {
+	for _, deed := range []string{"split", "merge", "move", "flush", "compact", "collect garbage", "drain and undrain", "restart", "kill", "kill the active master"} {
 		if n, refused := s.mu.did[deed], s.mu.did[deed+" refused"]; n > 20 && refused*10 > n*9 {
 			s.t.Errorf("%s was refused %d times of %d", deed, refused, n)
 		}

@@ -257,9 +257,10 @@ func (n *TabletNode) SampleRowKeys(ctx context.Context, t route.Target) ([]route
 	return srv.SampleRowKeys(ctx, t)
 }
 
-// control passes control calls to the present incarnation.
+// control passes control calls to the present incarnation. It does not build
+// while it lacks one.
 type control struct {
-	controlpb.UnimplementedTabletServerServer
+	controlpb.UnsafeTabletServerServer
 	n *TabletNode
 }
 
@@ -294,6 +295,10 @@ func (c *control) Compact(ctx context.Context, r *controlpb.CompactRequest) (*co
 
 func (c *control) RefreshSchemas(ctx context.Context, r *controlpb.RefreshSchemasRequest) (*controlpb.RefreshSchemasResponse, error) {
 	return pass(ctx, c.n, r, (*tabletserver.Control).RefreshSchemas)
+}
+
+func (c *control) Files(ctx context.Context, r *controlpb.FilesRequest) (*controlpb.FilesResponse, error) {
+	return pass(ctx, c.n, r, (*tabletserver.Control).Files)
 }
 
 func (c *control) Describe(ctx context.Context, r *controlpb.DescribeRequest) (*controlpb.DescribeResponse, error) {
