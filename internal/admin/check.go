@@ -34,9 +34,10 @@ func (r *run) checkCommand() *cobra.Command {
 		return nil
 	}))
 	c.Long = `Check that the tablets of each table cover its rows without holes, that the log of
-every unflushed record, every manifest and every SSTable that is named is there and
-has the right size, and that the references that keep logs are right. With --deep
-every checksum of SSTables and needed logs is verified, which reads all of them.
+every unflushed record, every manifest and every SSTable that a tablet, a deleted
+table that may come back or a backup names is there and has the right size, and that
+the references that keep logs are right. With --deep every checksum of SSTables and
+needed logs is verified, which reads all of them.
 
 It may run while the cluster works, and needs no master. Findings are problems
 (exit code 4), or notices of what is under way.`
@@ -55,10 +56,10 @@ func humanReport(p *output.Page, r *fsck.Report) {
 	if r.Deep {
 		what = "all checksums were verified"
 	}
-	p.Line("At revision %d: %d tables, %d tablets, %d manifests, %d SSTables with %v, %d logs with %d objects needed; %s.",
-		r.Revision, r.Tables, r.Tablets, r.Manifests, r.SSTables, output.Size(r.Bytes), r.Logs, r.LogObjects, what)
+	p.Line("At revision %d: %d tables, %d tablets, %d backups, %d manifests, %d SSTables with %v, %d logs with %d objects needed; %s.",
+		r.Revision, r.Tables, r.Tablets, r.Backups, r.Manifests, r.SSTables, output.Size(r.Bytes), r.Logs, r.LogObjects, what)
 	if r.Unreferenced > 0 {
-		p.Line("%d files belong to no tablet: garbage, or being made.", r.Unreferenced)
+		p.Line("%d files are named by no tablet and no backup: garbage, or being made (tabletadm gc says which).", r.Unreferenced)
 	}
 	if n := r.Problems(); n == 0 {
 		p.Line("No problem was found.")

@@ -19,17 +19,6 @@ type Server struct {
 	Pinned []base.FileNumber
 }
 
-// Root says by what an object is named. A higher one counts.
-type Root uint8
-
-// The kinds of roots.
-const (
-	Unnamed Root = iota
-	ByBackup
-	ByDeleted // a table that may come back
-	ByTablet
-)
-
 // state is all that a decision depends on, in the order in which it must have
 // been learned: the objects were listed, then the living were asked, then the
 // roots were read from one view (R11).

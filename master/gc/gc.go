@@ -12,13 +12,10 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/objstore"
-	"github.com/tabletdb/tabletdb/proto/adminstorepb"
 )
 
 // ReadManifest returns which SSTables a manifest names.
@@ -128,51 +125,17 @@ func (c Config) ask(ctx context.Context, s *state) error {
 // that is missing, because another collector was faster than the view is old,
 // is an error: the round is void.
 func (c Config) roots(ctx context.Context) (map[string]Root, error) {
-	rangeOf := func(p string) [2]string { return [2]string{p, lockservice.PrefixEnd(p)} }
-	kvs, _, err := c.LockService.ListRanges(ctx, [][2]string{rangeOf(meta.TabletPrefix), rangeOf(meta.TablePrefix), rangeOf(meta.BackupPrefix)}, lockservice.ReadOptions{})
+	kvs, _, err := c.LockService.ListRanges(ctx, ranges(RootPrefixes()), lockservice.ReadOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("read the roots: %w", err)
 	}
+	named, wrong := Roots(kvs)
+	for _, err := range wrong { // one is enough to say
+		return nil, fmt.Errorf("read the roots: %w", err)
+	}
 	manifests := map[base.FileNumber]Root{}
-	name := func(f base.FileNumber, r Root) {
-		if !f.IsZero() {
-			manifests[f] = max(manifests[f], r)
-		}
-	}
-	deleted := map[base.TableID]bool{}
-	for _, kv := range kvs[1] {
-		t, err := meta.DecodeTable(kv)
-		if err != nil {
-			return nil, err
-		}
-		deleted[t.ID] = t.Record.Deleted
-	}
-	for _, kv := range kvs[0] {
-		t, err := meta.DecodeTablet(kv)
-		if err != nil {
-			return nil, err
-		}
-		if deleted[t.Table] {
-			name(t.Manifest, ByDeleted)
-		} else {
-			name(t.Manifest, ByTablet)
-		}
-	}
-	for _, kv := range kvs[2] {
-		var o adminstorepb.Object
-		var b adminstorepb.Backup
-		err := proto.Unmarshal(kv.Value, &o)
-		if err == nil {
-			err = proto.Unmarshal(o.Value, &b)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%w: backup %q: %v", base.ErrCorrupt, kv.Key, err)
-		}
-		for _, t := range b.Tablets {
-			if t.Manifest != nil {
-				name(meta.FileNumber(t.Manifest), ByBackup)
-			}
-		}
+	for _, n := range named {
+		manifests[n.Manifest] = max(manifests[n.Manifest], n.By)
 	}
 	return c.follow(ctx, manifests)
 }

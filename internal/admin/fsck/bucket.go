@@ -7,14 +7,15 @@ import (
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
+	"github.com/tabletdb/tabletdb/master/gc"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/objstore"
 	"github.com/tabletdb/tabletdb/sstable"
 	"github.com/tabletdb/tabletdb/tabletserver/manifest"
 )
 
-// checkFiles checks that the manifest of each tablet and the files it names are
-// there.
+// checkFiles checks that the manifests of tablets and backups and the files they
+// name are there.
 func (c *checker) checkFiles(ctx context.Context) error {
 	// Listed after the records were read: what they name was there then, unless
 	// the record has changed since, which is looked at before complaining.
@@ -22,11 +23,18 @@ func (c *checker) checkFiles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f := &files{c: c, sizes: sizes, named: map[string]bool{}, verify: map[base.FileNumber]manifest.File{}, owner: map[base.FileNumber]base.TabletID{}}
-	c.expect(len(c.tablets))
+	f := &files{c: c, sizes: sizes, named: map[string]bool{}, verify: map[base.FileNumber]manifest.File{}, owner: map[base.FileNumber]string{}}
+	c.expect(len(c.tablets) + len(c.others))
 	err = each(ctx, c.cfg.Workers, c.tablets, func(ctx context.Context, t meta.Tablet) error {
 		defer c.step()
 		return f.tablet(ctx, t)
+	})
+	if err != nil {
+		return err
+	}
+	err = each(ctx, c.cfg.Workers, c.others, func(ctx context.Context, n gc.Named) error {
+		defer c.step()
+		return f.other(ctx, n)
 	})
 	if err != nil {
 		return err
@@ -74,7 +82,7 @@ type files struct {
 	sizes  map[string]int64
 	named  map[string]bool
 	verify map[base.FileNumber]manifest.File
-	owner  map[base.FileNumber]base.TabletID // a tablet that names it
+	owner  map[base.FileNumber]string // who names it, for people
 }
 
 // tablet checks the files of one tablet. Where something is wrong, the record
@@ -140,16 +148,69 @@ func (f *files) try(ctx context.Context, t meta.Tablet) ([]Finding, error) {
 	for _, r := range m.Runs {
 		f.run(ctx, t, key, r, complain)
 	}
+	f.keep(key, m, tabletName(t.ID))
+	return wrong, nil
+}
+
+// keep notes that a manifest and its files are named.
+func (f *files) keep(key string, m *manifest.Manifest, holder string) {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
 	f.named[key] = true
 	for _, r := range m.Runs {
 		for _, file := range r {
 			f.named[base.SSTableObject(file.Number)] = true
-			f.verify[file.Number], f.owner[file.Number] = file, t.ID
+			f.verify[file.Number], f.owner[file.Number] = file, holder
 		}
 	}
-	return wrong, nil
+}
+
+// other checks the files of a manifest that not a tablet but a backup names.
+// Where something is wrong the record is read again: it may be gone by now.
+func (f *files) other(ctx context.Context, n gc.Named) error {
+	key := base.ManifestObject(n.Manifest)
+	m, err := manifest.Read(ctx, f.c.cfg.Store, n.Manifest)
+	var wrong []Finding
+	complain := func(subject, format string, args ...any) {
+		wrong = append(wrong, Finding{Severity: Problem, Subject: subject, Text: fmt.Sprintf(format, args...)})
+	}
+	switch {
+	case missing(err):
+		complain(key, "the manifest is missing; %s needs it", n.Holder)
+	case isCorrupt(err):
+		complain(key, "%s needs it: %v", n.Holder, err)
+	case err != nil:
+		return err
+	default:
+		for _, r := range m.Runs {
+			for _, file := range r {
+				f.present(ctx, file, n.Holder, complain)
+			}
+		}
+		f.keep(key, m, n.Holder)
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	_, ok, _, err := f.c.cfg.LockService.Get(ctx, n.Key, lockservice.ReadOptions{})
+	if err != nil || !ok {
+		return err
+	}
+	f.c.mu.Lock()
+	defer f.c.mu.Unlock()
+	f.c.report.Findings = append(f.c.report.Findings, wrong...)
+	return nil
+}
+
+// present checks that a file is there as a manifest says.
+func (f *files) present(ctx context.Context, file manifest.File, holder string, complain func(subject, format string, args ...any)) {
+	key := base.SSTableObject(file.Number)
+	switch size, ok := f.sizes[key]; {
+	case !ok && !f.exists(ctx, file):
+		complain(key, "the SSTable is missing; %s needs it", holder)
+	case ok && size != file.Size:
+		complain(key, "the SSTable has %d bytes, the manifest of %s says %d", size, holder, file.Size)
+	}
 }
 
 // run checks one run: the files are there, in order and apart.
@@ -157,13 +218,7 @@ func (f *files) run(ctx context.Context, t meta.Tablet, name string, r manifest.
 	var last []byte
 	cut := false // last is the upper bound of the reference before, exclusive
 	for _, file := range r {
-		key := base.SSTableObject(file.Number)
-		switch size, ok := f.sizes[key]; {
-		case !ok && !f.exists(ctx, file):
-			complain(key, "the SSTable is missing; tablet %d needs it", t.ID)
-		case ok && size != file.Size:
-			complain(key, "the SSTable has %d bytes, the manifest of tablet %d says %d", size, t.ID, file.Size)
-		}
+		f.present(ctx, file, tabletName(t.ID), complain)
 		if bytes.Compare(file.Smallest, file.Largest) > 0 || file.TailOffset < 0 || file.TailOffset >= file.Size {
 			complain(name, "its entry for SSTable %v contradicts itself", file.Number)
 		}
@@ -199,7 +254,7 @@ func (f *files) deep(ctx context.Context) error {
 		err := verify(ctx, f.c.cfg.Store, file)
 		switch {
 		case isCorrupt(err):
-			f.c.problem(base.SSTableObject(file.Number), "tablet %d needs it: %v", f.owner[file.Number], err)
+			f.c.problem(base.SSTableObject(file.Number), "%s needs it: %v", f.owner[file.Number], err)
 		case missing(err): // collected since, or complained about already
 		case err != nil:
 			return err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
+	"github.com/tabletdb/tabletdb/master/gc"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/objstore"
 	"github.com/tabletdb/tabletdb/root"
@@ -66,6 +67,7 @@ type Report struct {
 	Revision  lockservice.Revision `json:"revision"`
 	Tables    int                  `json:"tables"`
 	Tablets   int                  `json:"tablets"`
+	Backups   int                  `json:"backups"` // that name files
 	Logs      int                  `json:"logs"`
 	Manifests int                  `json:"manifests"`
 	SSTables  int                  `json:"sstables"`
@@ -73,8 +75,9 @@ type Report struct {
 	Bytes int64 `json:"bytes"`
 	// LogObjects that are needed by a tablet.
 	LogObjects int `json:"log_objects"`
-	// Unreferenced are SSTables and manifests that no record names: garbage,
-	// or files in the making.
+	// Unreferenced are SSTables and manifests that no root names, be it a
+	// tablet, also of a deleted table that may come back, or a backup:
+	// garbage, files that are still read, or files in the making.
 	Unreferenced int `json:"unreferenced"`
 	// Deep: all checksums were verified.
 	Deep     bool      `json:"deep"`
@@ -138,6 +141,7 @@ type checker struct {
 	tables   map[base.TableID]meta.Table
 	names    map[string]base.TableID
 	tablets  []meta.Tablet
+	others   []gc.Named // what is named besides
 	logs     map[base.Incarnation]meta.Log
 	refs     map[ref]base.Position
 	sessions map[base.Incarnation]bool // that are alive

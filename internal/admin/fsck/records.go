@@ -13,6 +13,7 @@ import (
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
+	"github.com/tabletdb/tabletdb/master/gc"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/proto/metapb"
 )
@@ -21,6 +22,8 @@ import (
 // that does not decode is a finding, and left out.
 func (c *checker) readRecords(ctx context.Context) error {
 	prefixes := []string{meta.TablePrefix, meta.TableNamePrefix, meta.TabletPrefix, meta.LogPrefix, meta.LowPrefix, meta.RefPrefix}
+	own := len(prefixes)
+	prefixes = append(prefixes, gc.RootPrefixes()...)
 	ranges := make([][2]string, len(prefixes))
 	for i, p := range prefixes {
 		ranges[i] = [2]string{p, lockservice.PrefixEnd(p)}
@@ -41,6 +44,7 @@ func (c *checker) readRecords(ctx context.Context) error {
 	c.report.Tablets = len(c.tablets)
 	c.decodeLogs(kvs[3], kvs[4])
 	c.decodeRefs(kvs[5])
+	c.keepRoots(gc.Roots(kvs[own:]))
 	// Sessions are not in the view. Read after it they can only have ended
 	// since, which makes a notice of something that is under way.
 	sessions, _, err := c.cfg.LockService.Sessions(ctx)
@@ -52,6 +56,24 @@ func (c *checker) readRecords(ctx context.Context) error {
 		c.sessions[s.ID] = s.State == "alive"
 	}
 	return nil
+}
+
+// keepRoots remembers what is named, as collections take it (R11), by others
+// than tablets.
+func (c *checker) keepRoots(roots []gc.Named, wrong map[string]error) {
+	holders := map[string]bool{}
+	for _, n := range roots {
+		if !strings.HasPrefix(n.Key, meta.TabletPrefix) {
+			c.others = append(c.others, n)
+			holders[n.Key] = true
+		}
+	}
+	c.report.Backups = len(holders)
+	for _, key := range slices.Sorted(maps.Keys(wrong)) {
+		if strings.HasPrefix(key, meta.BackupPrefix) { // the rest was complained about above
+			c.problem(fmt.Sprintf("key %q", key), "%v", wrong[key])
+		}
+	}
 }
 
 func (c *checker) decodeTables(tables, names []lockservice.KV) {

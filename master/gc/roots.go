@@ -1,0 +1,107 @@
+package gc
+
+import (
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/lockservice"
+	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/proto/adminstorepb"
+)
+
+// Root says by what an object is named. A higher one counts.
+type Root uint8
+
+// The kinds of roots.
+const (
+	Unnamed Root = iota
+	ByBackup
+	ByDeleted // a table that may come back
+	ByTablet
+)
+
+// Named is a manifest that a record of the lock service names.
+type Named struct {
+	Manifest base.FileNumber
+	By       Root
+	Holder   string // for people: "tablet 7", "backup projects/..."
+	Key      string // of the record
+}
+
+// RootPrefixes returns the prefixes of the keys that Roots looks at.
+func RootPrefixes() []string {
+	return []string{meta.TabletPrefix, meta.TablePrefix, meta.BackupPrefix}
+}
+
+// Roots returns all manifests that are named, for whoever has to know what is
+// garbage: collections and checks. kvs are the records below each of
+// RootPrefixes, in this order, from one view at one revision (R11). wrong are the
+// records, by key, that do not decode, with errors that wrap base.ErrCorrupt:
+// they may name anything, so that nothing may be deleted then.
+func Roots(kvs [][]lockservice.KV) (named []Named, wrong map[string]error) {
+	deleted := map[base.TableID]bool{}
+	wrong = map[string]error{}
+	for _, kv := range kvs[1] {
+		t, err := meta.DecodeTable(kv)
+		if err != nil {
+			wrong[kv.Key] = err
+			continue
+		}
+		deleted[t.ID] = t.Record.Deleted
+	}
+	for _, kv := range kvs[0] {
+		t, err := meta.DecodeTablet(kv)
+		switch {
+		case err != nil:
+			wrong[kv.Key] = err
+		case t.Manifest.IsZero():
+		default:
+			by := ByTablet
+			if deleted[t.Table] {
+				by = ByDeleted
+			}
+			named = append(named, Named{t.Manifest, by, fmt.Sprintf("tablet %d", t.ID), kv.Key})
+		}
+	}
+	for _, kv := range kvs[2] {
+		list, err := ofBackup(kv)
+		if err != nil {
+			wrong[kv.Key] = err
+		}
+		named = append(named, list...)
+	}
+	return named, wrong
+}
+
+// ofBackup returns what a backup names.
+func ofBackup(kv lockservice.KV) ([]Named, error) {
+	name := "backup " + strings.TrimPrefix(kv.Key, meta.BackupPrefix)
+	var o adminstorepb.Object
+	var b adminstorepb.Backup
+	err := proto.Unmarshal(kv.Value, &o)
+	if err == nil {
+		err = proto.Unmarshal(o.Value, &b)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %v", base.ErrCorrupt, name, err)
+	}
+	var list []Named
+	for _, t := range b.Tablets {
+		if t.Manifest != nil {
+			list = append(list, Named{meta.FileNumber(t.Manifest), ByBackup, name, kv.Key})
+		}
+	}
+	return list, nil
+}
+
+// ranges returns where the keys with the prefixes are.
+func ranges(prefixes []string) [][2]string {
+	list := make([][2]string, 0, len(prefixes))
+	for _, p := range prefixes {
+		list = append(list, [2]string{p, lockservice.PrefixEnd(p)})
+	}
+	return list
+}
