@@ -52,7 +52,7 @@ func TestEveryByteMatters(t *testing.T) {
 	rng := seedtest.New(t)
 	for _, c := range []compress.Type{compress.None, compress.Snappy, compress.Zstd} {
 		entries := randomEntries(rng, 60, 100)
-		tab := write(t, WriterOptions{File: testFile, Compression: c, BlockSize: minBlockSize}, entries)
+		tab := write(t, WriterOptions{File: testFile, Compression: c, BlockSize: MinBlockSize}, entries)
 		if got, err := readAll(t.Context(), tab.Data, tab.Meta); err != nil || !sameEntries(got, entries) {
 			t.Fatalf("the intact file: %v", err)
 		}
@@ -82,7 +82,7 @@ func TestEveryByteMatters(t *testing.T) {
 
 // A block that is intact, but of another file or place, is not accepted.
 func TestMisplacedBlocks(t *testing.T) {
-	o := WriterOptions{File: testFile, BlockSize: minBlockSize, BitsPerKey: -1}
+	o := WriterOptions{File: testFile, BlockSize: MinBlockSize, BitsPerKey: -1}
 	a := write(t, o, rows(100, 100))
 	o.File.Number++
 	b := write(t, o, rows(100, 100))
@@ -107,7 +107,7 @@ func TestMisplacedBlocks(t *testing.T) {
 func TestVerifyFindsLies(t *testing.T) {
 	entries := rows(100, 100)
 	check := func(name string, lie func(w *Writer)) {
-		w := NewWriter(WriterOptions{File: testFile, BlockSize: minBlockSize})
+		w := NewWriter(WriterOptions{File: testFile, BlockSize: MinBlockSize})
 		for _, e := range entries {
 			w.Add(e.key, e.value)
 		}
@@ -130,7 +130,7 @@ func TestVerifyFindsLies(t *testing.T) {
 // FuzzOpen feeds whole files, and tails whose checksums are made right.
 func FuzzOpen(f *testing.F) {
 	for _, c := range []compress.Type{compress.None, compress.Snappy, compress.Zstd} {
-		w := NewWriter(WriterOptions{File: testFile, Compression: c, BlockSize: minBlockSize})
+		w := NewWriter(WriterOptions{File: testFile, Compression: c, BlockSize: MinBlockSize})
 		for _, e := range rows(60, 100) {
 			w.Add(e.key, e.value)
 		}
@@ -251,7 +251,7 @@ func goldenEntries() []entry {
 // library. UPDATE_GOLDEN=1 writes missing files.
 func TestGolden(t *testing.T) {
 	for _, c := range []compress.Type{compress.None, compress.Snappy, compress.Zstd} {
-		tab := write(t, WriterOptions{File: testFile, Compression: c, BlockSize: minBlockSize}, goldenEntries())
+		tab := write(t, WriterOptions{File: testFile, Compression: c, BlockSize: MinBlockSize}, goldenEntries())
 		name := filepath.Join("testdata", "v1-"+c.String()+".sst")
 		want, err := os.ReadFile(name)
 		if errors.Is(err, os.ErrNotExist) && os.Getenv("UPDATE_GOLDEN") != "" {

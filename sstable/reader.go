@@ -298,7 +298,7 @@ func (r *Reader) unpack(frame []byte, h block.Handle, m blockMode) ([]byte, erro
 }
 
 // maxBuffer bounds what an iterator keeps to unpack blocks into, in bytes.
-const maxBuffer = 2 * maxBlockSize
+const maxBuffer = 2 * MaxBlockSize
 
 // corruptBlock names the place of a block that passed its checksum and still
 // does not parse, and drops it from the cache.

@@ -17,7 +17,7 @@ import (
 // variants are the files and readers that must agree.
 func variants() (ws []WriterOptions, is []IterOptions) {
 	for _, c := range []compress.Type{compress.None, compress.Snappy, compress.Zstd} {
-		for _, size := range []int{minBlockSize, 0} {
+		for _, size := range []int{MinBlockSize, 0} {
 			ws = append(ws, WriterOptions{File: testFile, Compression: c, BlockSize: size, SizeHint: size * 3})
 		}
 	}
@@ -195,7 +195,7 @@ func TestFiltersSayNo(t *testing.T) {
 
 func TestTwoLevelIndex(t *testing.T) {
 	entries := rows(5000, 3000)
-	tab := write(t, WriterOptions{BlockSize: minBlockSize}, entries)
+	tab := write(t, WriterOptions{BlockSize: MinBlockSize}, entries)
 	r, _ := open(t, tab, ReaderOptions{})
 	if len(r.index.parts) < 3 || r.footer.levels != 2 {
 		t.Fatalf("the index has %d partitions", len(r.index.parts))

@@ -13,8 +13,9 @@ import (
 const (
 	// DefaultBlockSize is the raw size at which a data block is closed.
 	DefaultBlockSize = 32 << 10
-	minBlockSize     = 4 << 10
-	maxBlockSize     = 256 << 10
+	// MinBlockSize and MaxBlockSize are what it may be set to.
+	MinBlockSize = 4 << 10
+	MaxBlockSize = 256 << 10
 
 	indexPartitionSize = 32 << 10
 	// MaxValueLen is the longest value a file takes: 512 MiB.
@@ -53,8 +54,8 @@ func (o *WriterOptions) ensureDefaults() {
 }
 
 func (o *WriterOptions) validate() error {
-	if o.BlockSize < minBlockSize || o.BlockSize > maxBlockSize {
-		return fmt.Errorf("%w: block size %d: want %d to %d", base.ErrInvalid, o.BlockSize, minBlockSize, maxBlockSize)
+	if o.BlockSize < MinBlockSize || o.BlockSize > MaxBlockSize {
+		return fmt.Errorf("%w: block size %d: want %d to %d", base.ErrInvalid, o.BlockSize, MinBlockSize, MaxBlockSize)
 	}
 	if o.BitsPerKey > 64 {
 		return fmt.Errorf("%w: %d bits per key: want at most 64", base.ErrInvalid, o.BitsPerKey)
@@ -116,7 +117,7 @@ func (w *Writer) Add(key, value []byte) error {
 	if w.err != nil {
 		return w.err
 	}
-	if len(value) > MaxValueLen || len(key) > maxBlockSize {
+	if len(value) > MaxValueLen || len(key) > MaxBlockSize {
 		w.err = fmt.Errorf("%w: key of %d bytes, value of %d bytes", base.ErrInvalid, len(key), len(value))
 		return w.err
 	}
@@ -194,7 +195,7 @@ func (w *Writer) flushBlock() {
 	h := w.put(raw, w.enc)
 	w.index.Add(w.sep, h)
 	w.keys.props.Blocks++
-	w.block.Reset(2 * maxBlockSize)
+	w.block.Reset(2 * MaxBlockSize)
 	if w.index.Size() >= indexPartitionSize {
 		w.cutIndex()
 	}

@@ -110,6 +110,27 @@ func (o *Options) EnsureDefaults() {
 	o.Tablet.MemtableBytes = min(o.Tablet.MemtableBytes, o.MemtableBytes/4)
 }
 
+// validate reports every knob that is out of its range, so that none is found
+// out by the first flush.
+func (o *Options) validate() error {
+	var errs []error
+	need := func(ok bool, what string) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("%w: tablet server: %s", base.ErrInvalid, what))
+		}
+	}
+	t := &o.Tablet
+	need(o.SessionTTL >= 0 && o.TruncateInterval > 0, "times must not be negative")
+	need(o.MemtableBytes >= 64<<10 && t.MemtableBytes >= 16<<10, "memory for memtables must be at least 64 KiB, and a quarter of that for each")
+	need(o.MetadataBytes >= 0, "memory for metadata must not be negative")
+	need(t.FileBytes >= 16<<10, "files must be at least 16 KiB")
+	need(t.BlockBytes >= sstable.MinBlockSize && t.BlockBytes <= sstable.MaxBlockSize, "blocks must be 4 to 256 KiB")
+	need(t.Readahead >= t.BlockBytes, "what scans fetch at once must be at least a block")
+	need(o.MaxLogBytes > 0 && o.MaxLogObjects > 0 && o.MinTruncate > 0, "limits of the log must be positive")
+	need(o.Loaders > 0 && o.Flushers > 0 && o.Compactors > 0, "numbers of workers must be positive")
+	return errors.Join(errs...)
+}
+
 // Server is one incarnation. Its methods may be called concurrently.
 type Server struct {
 	cfg     Config
@@ -145,6 +166,9 @@ type Server struct {
 // Open registers a server and starts it. It owns no tablets yet.
 func Open(ctx context.Context, cfg Config) (*Server, error) {
 	cfg.Options.EnsureDefaults()
+	if err := cfg.Options.validate(); err != nil {
+		return nil, err
+	}
 	s := &Server{
 		cfg: cfg, meta: meta.NewStore(cfg.LockService), started: time.Now(),
 		cache: sstable.NewCache(cfg.Options.CacheBytes), done: make(chan struct{}),

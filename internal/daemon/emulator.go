@@ -7,12 +7,14 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tabletdb/tabletdb/internal/cluster"
 	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/internal/rpc/memnet"
+	"github.com/tabletdb/tabletdb/master"
 )
 
 // emulatorOptions are the flags of `tabletd emulator`. Host, Port and Address
@@ -90,6 +92,9 @@ everything is in memory and gone at the end; with it, every acknowledged write i
 	return c
 }
 
+// emulatorGC is how often files are collected that compactions have replaced.
+const emulatorGC = 10 * time.Second
+
 // frontNet is the network as the emulator's gateway sees it: users reach it
 // over TCP, and it reaches the rest of the cluster in memory.
 type frontNet struct{ *memnet.Node }
@@ -108,6 +113,8 @@ func runEmulator(ctx context.Context, p *process, o *emulatorOptions) error {
 			return inside.Node(name)
 		},
 		Logger: p.log, Version: p.version, Tablet: p.cfg.tabletOptions(),
+		// What nobody needs any more is memory here, or the disk of somebody who tests.
+		Master: master.Options{GCInterval: emulatorGC},
 	})
 	if err != nil {
 		return fmt.Errorf("emulator: %w", err)

@@ -16,15 +16,34 @@ import (
 	"github.com/tabletdb/tabletdb/tabletserver/manifest"
 )
 
+// lockCompaction makes the caller the one that compacts, and waits for that if
+// asked to.
+func (t *Tablet) lockCompaction(ctx context.Context, wait bool) (ok bool, err error) {
+	select {
+	case t.compacting <- struct{}{}:
+		return true, nil
+	default:
+	}
+	if !wait {
+		return false, nil
+	}
+	select {
+	case t.compacting <- struct{}{}:
+		return true, nil
+	case <-ctx.Done():
+		return false, fmt.Errorf("compact tablet %d: %w", t.id, context.Cause(ctx))
+	}
+}
+
 // Compact merges the runs that compact.Pick says, or with major all of them,
 // and reports whether there was something to merge. The merge runs beside
 // flushes; only its commit excludes them. One compaction of a tablet runs at a
-// time: a second call returns at once.
+// time: while one does, a major one waits, and any other returns at once.
 func (t *Tablet) Compact(ctx context.Context, major bool) (merged bool, err error) {
-	if !t.compacting.TryLock() {
-		return false, nil
+	if ok, err := t.lockCompaction(ctx, major); !ok {
+		return false, err
 	}
-	defer t.compacting.Unlock()
+	defer func() { <-t.compacting }()
 	v, _, err := t.acquireView(false)
 	if err != nil {
 		return false, err

@@ -71,7 +71,7 @@ type Tablet struct {
 	// change, which loading and the changes hold.
 	record meta.Tablet
 	// compacting is held by the one compaction under way.
-	compacting sync.Mutex
+	compacting chan struct{}
 	// foreign is the highest sequence that was replayed from entries that the
 	// record still holds; guarded by change. 0: none.
 	foreign base.Seq
@@ -99,7 +99,7 @@ func New(env *Env, rec meta.Tablet) *Tablet {
 	t := &Tablet{
 		env: env, id: rec.ID, table: rec.Table, epoch: rec.Epoch, start: rec.Start, end: rec.End,
 		log:    env.Logger.With("tablet", uint64(rec.ID), "table", uint64(rec.Table), "epoch", uint64(rec.Epoch)),
-		change: make(chan struct{}, 1), stopped: make(chan struct{}),
+		change: make(chan struct{}, 1), compacting: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
 	t.setRecord(rec)
 	return t
