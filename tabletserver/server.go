@@ -121,9 +121,9 @@ func (o *Options) validate() error {
 	}
 	t := &o.Tablet
 	need(o.SessionTTL >= 0 && o.TruncateInterval > 0, "times must not be negative")
-	need(o.MemtableBytes >= 64<<10 && t.MemtableBytes >= 16<<10, "memory for memtables must be at least 64 KiB, and a quarter of that for each")
+	need(t.MemtableBytes >= 1<<10, "memory for memtables must be at least 4 KiB, and a quarter of that for each")
 	need(o.MetadataBytes >= 0, "memory for metadata must not be negative")
-	need(t.FileBytes >= 16<<10, "files must be at least 16 KiB")
+	need(t.FileBytes >= 1<<10, "files must be at least 1 KiB")
 	need(t.BlockBytes >= sstable.MinBlockSize && t.BlockBytes <= sstable.MaxBlockSize, "blocks must be 4 to 256 KiB")
 	need(t.Readahead >= t.BlockBytes, "what scans fetch at once must be at least a block")
 	need(o.MaxLogBytes > 0 && o.MaxLogObjects > 0 && o.MinTruncate > 0, "limits of the log must be positive")
