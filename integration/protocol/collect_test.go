@@ -13,6 +13,7 @@ import (
 	"github.com/tabletdb/tabletdb/gateway/adminstore"
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
+	lockmem "github.com/tabletdb/tabletdb/lockservice/mem"
 	"github.com/tabletdb/tabletdb/master/gc"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/objstore"
@@ -341,9 +342,27 @@ func (y *yard) flushAll() {
 	}
 }
 
+// hang begins a flush that does not get to write its manifest.
 func (y *yard) hang() {
+	y.put("d")
 	y.release = y.s[0].Store.Hang(tabletservertest.Put, base.ManifestPrefix)
 	y.flush = y.background(func() error { return y.s[0].Flush(y.ctx, y.list[0]) })
+	y.running("the flush", y.flush)
+}
+
+// hangCommit begins a flush that has written its manifest, which is not named
+// yet: the transaction is lost again and again.
+func (y *yard) hangCommit() {
+	y.put("d")
+	y.s[0].Lock.SetHook(func(x lockservice.Txn, _ int) lockmem.Fault {
+		if writesTablet(x) {
+			return lockmem.LoseRequest
+		}
+		return lockmem.Deliver
+	})
+	y.release = func() { y.s[0].Lock.SetHook(nil) }
+	y.flush = y.background(func() error { return y.s[0].Flush(y.ctx, y.list[0]) })
+	y.running("the flush", y.flush)
 }
 
 func (y *yard) letGo() {
@@ -416,15 +435,18 @@ func TestCollectorDies(t *testing.T) {
 // name something, before each step of a collection. A collection may give up,
 // but what is named stays.
 //
-// To break: in gc.Run, read the roots before asking the servers; or list last;
-// in gc.decide, do not look at the floor.
+// To break: in gc.Run, read the roots before asking the servers, or list last; in
+// gc.decide, do not look at the floor, or take backups for unnamed.
 func TestCollectMeanwhile(t *testing.T) {
 	type event struct{ before, at, after func(y *yard) }
 	for name, e := range map[string]event{
-		"flush":         {at: func(y *yard) { y.put("e"); y.flushAll() }},
-		"compaction":    {at: func(y *yard) { y.Must(y.s[0].Compact(y.ctx, y.list[1])) }},
-		"flush begins":  {at: (*yard).hang, after: (*yard).letGo},
-		"flush commits": {before: (*yard).hang, at: (*yard).letGo},
+		"flush":                           {at: func(y *yard) { y.put("e"); y.flushAll() }},
+		"compaction":                      {at: func(y *yard) { y.Must(y.s[0].Compact(y.ctx, y.list[1])) }},
+		"flush begins":                    {at: (*yard).hang, after: (*yard).letGo},
+		"flush commits":                   {before: (*yard).hang, at: (*yard).letGo},
+		"flush is undecided":              {at: (*yard).hangCommit, after: (*yard).letGo},
+		"flush was undecided":             {before: (*yard).hangCommit, at: (*yard).letGo},
+		"flush of unknown outcome, death": {before: (*yard).hangCommit, at: func(y *yard) { y.s[0].Kill(); y.Expire(y.ctx, y.s[0].Incarnation()) }},
 		"split and flush": {at: func(y *yard) {
 			l, r := y.split(y.s[0], y.list[0], "f")
 			y.Must(y.s[0].Flush(y.ctx, l))

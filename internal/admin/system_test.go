@@ -120,6 +120,23 @@ func TestSystem(t *testing.T) {
 	})
 }
 
+// TestGC looks at what is kept and why, and collects the rest.
+func TestGC(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		defer s.Kill()
+		sc := script{app: s.app, scrub: append(scrubs(`(?P<size>\b[0-9.]+ (B|KiB)\b)`, `(?P<bytes>"bytes": \d+)`), always()...), do: map[string]func(){
+			"stop the master": func() {
+				if err := s.Masters()[0].Master.Close(); err != nil {
+					t.Error(err)
+				}
+			},
+			"wait": func() { time.Sleep(30 * time.Second) },
+		}}
+		sc.run(t, "gc.txt")
+	})
+}
+
 // TestInside looks into every kind of file, and at damage.
 func TestInside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
