@@ -54,6 +54,9 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	if s.named, err = c.roots(ctx); err != nil {
 		return nil, err
 	}
+	if err := c.repin(ctx, &s); err != nil {
+		return nil, err
+	}
 	r := decide(s)
 	if c.DryRun {
 		return r, nil
@@ -117,6 +120,26 @@ func (c Config) ask(ctx context.Context, s *state) error {
 			return fmt.Errorf("ask server %v for its files: %w", x.ID, err)
 		}
 		s.servers[x.ID] = answer
+	}
+	return nil
+}
+
+// repin asks all who live now what they read. The floors had to be asked for
+// before the roots, since what is in flight may get named; but what was read
+// after the first answer, and lost its name before the roots, is only known to
+// an answer that is younger than the roots. Nothing unnamed is opened anew.
+func (c Config) repin(ctx context.Context, s *state) error {
+	var now state
+	if err := c.ask(ctx, &now); err != nil {
+		return err
+	}
+	for e, answer := range now.servers {
+		before, known := s.servers[e]
+		if !known { // it creates nothing that was listed, but it reads
+			before.Floor = answer.Floor
+		}
+		before.Pinned = append(slices.Clone(before.Pinned), answer.Pinned...)
+		s.servers[e] = before
 	}
 	return nil
 }
