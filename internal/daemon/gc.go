@@ -10,7 +10,7 @@ import (
 const (
 	// gcRoom is how much garbage the heap may hold beside what lives, within
 	// the bounds of the percentages below.
-	gcRoom     = 120 << 20
+	gcRoom     = 88 << 20
 	minPercent = 100
 	maxPercent = 400
 )

@@ -41,8 +41,16 @@ type state struct {
 	match  bool
 	cell   Cell // the changed cell on its way
 	held   []held
-	sorted bool // held is in order
+	sorted bool            // held is in order
+	memo   map[string]bool // what the regular expression said of qualifiers
 }
+
+// What is remembered of qualifiers: rows tend to have the same columns, and
+// where they do not, memory is bounded.
+const (
+	memoEntries = 1024
+	memoKeyLen  = 256 // bytes
+)
 
 // NewEval returns an Eval for one scan.
 func (p *Program) NewEval() *Eval {
@@ -303,8 +311,8 @@ func (ev *Eval) familyMatches(i int32, family string) bool {
 	return s.match
 }
 
-// qualifierMatches remembers the last answer of the regular expression engine:
-// cells of a column come together, and rows tend to have the same columns.
+// qualifierMatches remembers answers of the regular expression engine: cells of
+// a column come together, and rows tend to have the same columns.
 func (ev *Eval) qualifierMatches(i int32, q []byte) bool {
 	pat := ev.p.nodes[i].e.pat
 	if pat.form != formRegexp {
@@ -314,9 +322,19 @@ func (ev *Eval) qualifierMatches(i int32, q []byte) bool {
 	if s.known && (s.column == ev.column && ev.flushing == 0 || bytes.Equal(s.key, q)) {
 		return s.match
 	}
-	s.known, s.column, s.match = true, ev.column, pat.match(q)
+	match, ok := s.memo[string(q)]
+	if !ok {
+		match = pat.match(q)
+		if len(s.memo) < memoEntries && len(q) <= memoKeyLen {
+			if s.memo == nil {
+				s.memo = map[string]bool{}
+			}
+			s.memo[string(q)] = match
+		}
+	}
+	s.known, s.column, s.match = true, ev.column, match
 	s.key = append(s.key[:0], q...)
-	return s.match
+	return match
 }
 
 // afterQualifier returns the hint after a qualifier that did not match.
