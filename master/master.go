@@ -19,7 +19,7 @@ import (
 // Master is one candidate: the active master or a standby. Its methods may be
 // called concurrently.
 type Master struct {
-	controlpb.UnimplementedMasterServer
+	controlpb.UnsafeMasterServer
 
 	cfg     Config
 	store   *meta.Store

@@ -17,7 +17,7 @@ import (
 
 // Control is the control service of a server (controlpb.TabletServer).
 type Control struct {
-	controlpb.UnimplementedTabletServerServer
+	controlpb.UnsafeTabletServerServer
 	s *Server
 }
 

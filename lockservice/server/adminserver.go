@@ -22,7 +22,7 @@ import (
 
 // adminServer implements lockpb.AdminServer.
 type adminServer struct {
-	lockpb.UnimplementedAdminServer
+	lockpb.UnsafeAdminServer
 	s *Server
 }
 

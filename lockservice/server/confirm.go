@@ -187,7 +187,7 @@ func (p *peers) close() {
 
 // peerServer implements lockpb.PeerServer.
 type peerServer struct {
-	lockpb.UnimplementedPeerServer
+	lockpb.UnsafePeerServer
 	s *Server
 }
 

@@ -16,7 +16,7 @@ import (
 
 // lockServer implements lockpb.LockServiceServer.
 type lockServer struct {
-	lockpb.UnimplementedLockServiceServer
+	lockpb.UnsafeLockServiceServer
 	s *Server
 }
 
