@@ -23,7 +23,7 @@ import (
 // and clusters are names and settings: all tables of all of them are served by
 // the same tablet servers. What it does not have is UNIMPLEMENTED.
 type instanceAdmin struct {
-	adminpb.UnimplementedBigtableInstanceAdminServer
+	adminpb.UnsafeBigtableInstanceAdminServer
 	*catalog
 	g *Gateway
 }

@@ -36,7 +36,7 @@ const (
 // nothing half done behind; the operation is the record of it, which every
 // gateway can show.
 type operations struct {
-	longrunningpb.UnimplementedOperationsServer
+	longrunningpb.UnsafeOperationsServer
 	c *catalog
 }
 
