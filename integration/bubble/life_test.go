@@ -149,7 +149,7 @@ func (l *load) write(i int) {
 			return nil
 		})
 		l.acked[i].Store(n)
-		time.Sleep(l.pause)
+		time.Sleep(l.pause) // fake time
 	}
 }
 
@@ -158,7 +158,7 @@ func (l *load) read(rng *rand.Rand) {
 		i := rng.IntN(loadRows)
 		l.timed(func(ctx context.Context) error { return l.readRow(ctx, i) })
 		l.reads.Add(1)
-		time.Sleep(l.pause)
+		time.Sleep(l.pause) // fake time
 	}
 }
 

@@ -112,7 +112,7 @@ func TestCrashPoints(t *testing.T) {
 				if now := st.Record(st.ctx, r); now.State == meta.Serving {
 					return st.s[1].Flush(st.ctx, now)
 				}
-				time.Sleep(10 * time.Millisecond)
+				time.Sleep(10 * time.Millisecond) // fake time
 			}
 			return st.ctx.Err()
 		}},

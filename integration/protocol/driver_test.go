@@ -310,7 +310,7 @@ func (w *world) verify() {
 			}
 			for range 20 {
 				w.reconcile(true)
-				time.Sleep(100 * time.Millisecond)
+				time.Sleep(100 * time.Millisecond) // fake time
 			}
 		}
 		list := w.Tablets(w.ctx, w.table)

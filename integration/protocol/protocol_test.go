@@ -92,7 +92,7 @@ func (b *bubble) want(err, sentinel error) {
 
 // pause lets fake time pass.
 func (b *bubble) pause(d time.Duration) {
-	time.Sleep(d)
+	time.Sleep(d) // fake time
 	synctest.Wait()
 }
 

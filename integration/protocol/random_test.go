@@ -189,7 +189,7 @@ func (w *world) run(steps int) {
 		w.clients.Go(func() { w.reader(r) })
 	}
 	for i := 0; i < steps && !w.failed.Load(); i++ {
-		time.Sleep(time.Duration(w.rand.Int64N(int64(60 * time.Millisecond))))
+		time.Sleep(time.Duration(w.rand.Int64N(int64(60 * time.Millisecond)))) // fake time
 		w.step()
 	}
 	w.settle()
@@ -241,7 +241,7 @@ func (w *world) settle() {
 	w.mu.Unlock()
 	w.stop.Store(true)
 	for range 150 {
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) // fake time
 		w.reconcile(true)
 	}
 	w.clients.Wait()
@@ -302,7 +302,7 @@ func (w *world) judge(err error) outcome {
 func (w *world) writer(n int, r *rand.Rand) {
 	located := map[string]meta.Tablet{}
 	for !w.stop.Load() {
-		time.Sleep(time.Duration(r.Int64N(int64(80 * time.Millisecond))))
+		time.Sleep(time.Duration(r.Int64N(int64(80 * time.Millisecond)))) // fake time
 		row := w.rows[r.IntN(len(w.rows)/6)*6+n]
 		tb, ok := located[row]
 		if !ok {
@@ -354,7 +354,7 @@ func (w *world) persist(r *rand.Rand, row string, s *tabletservertest.Server, tb
 	o := try(once)
 	uncertain := o == unknown
 	for n := 0; uncertain && o != acked && n < 100 && !w.stop.Load(); n++ {
-		time.Sleep(time.Duration(r.Int64N(int64(200 * time.Millisecond))))
+		time.Sleep(time.Duration(r.Int64N(int64(200 * time.Millisecond)))) // fake time
 		late, lateAt, lateS := once, tb, s
 		if o == unknown {
 			once.Attempt++
@@ -389,7 +389,7 @@ func (w *world) persist(r *rand.Rand, row string, s *tabletservertest.Server, tb
 func (w *world) reader(r *rand.Rand) {
 	var old []meta.Tablet
 	for !w.stop.Load() {
-		time.Sleep(time.Duration(r.Int64N(int64(40 * time.Millisecond))))
+		time.Sleep(time.Duration(r.Int64N(int64(40 * time.Millisecond)))) // fake time
 		row := w.rows[r.IntN(len(w.rows))]
 		tb, err := w.locate(row)
 		if err != nil {

