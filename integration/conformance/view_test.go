@@ -14,6 +14,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	"github.com/tabletdb/tabletdb/internal/chunk"
+	"github.com/tabletdb/tabletdb/internal/chunk/chunktest"
 )
 
 func setCell(family, qualifier, value string) *bigtablepb.Mutation {
@@ -27,29 +30,9 @@ func (s *system) cells(req *bigtablepb.ReadRowsRequest) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []string
-	var row, family, qualifier string
-	for {
-		m, err := st.Recv()
-		if errors.Is(err, io.EOF) {
-			return out, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		for _, c := range m.Chunks {
-			if len(c.RowKey) > 0 {
-				row = string(c.RowKey)
-			}
-			if c.FamilyName != nil {
-				family = c.FamilyName.Value
-			}
-			if c.Qualifier != nil {
-				qualifier = string(c.Qualifier.Value)
-			}
-			out = append(out, row+"/"+family+":"+qualifier)
-		}
-	}
+	return chunktest.Cells(st, req.Reversed, func(row []byte, c *chunk.Cell) string {
+		return fmt.Sprintf("%s/%s:%s", row, c.Family, c.Qualifier)
+	})
 }
 
 // TestAuthorizedView: through a view nothing else is seen, by whatever filter,

@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/tabletdb/tabletdb/internal/chunk"
+	"github.com/tabletdb/tabletdb/internal/chunk/chunktest"
 	"github.com/tabletdb/tabletdb/internal/cluster"
 	"github.com/tabletdb/tabletdb/internal/rpc"
 )
@@ -110,33 +112,13 @@ func (s *server) read(req *bigtablepb.ReadRowsRequest) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []string
-	var row, family, qualifier string
-	for {
-		m, err := st.Recv()
-		if errors.Is(err, io.EOF) {
-			return out, nil
+	return chunktest.Cells(st, req.Reversed, func(row []byte, c *chunk.Cell) string {
+		cell := fmt.Sprintf("%s %s:%s@%d=%s", row, c.Family, c.Qualifier, c.Timestamp, c.Value)
+		for _, l := range c.Labels {
+			cell += " " + l
 		}
-		if err != nil {
-			return nil, err
-		}
-		for _, c := range m.Chunks {
-			if len(c.RowKey) > 0 {
-				row = string(c.RowKey)
-			}
-			if c.FamilyName != nil {
-				family = c.FamilyName.Value
-			}
-			if c.Qualifier != nil {
-				qualifier = string(c.Qualifier.Value)
-			}
-			cell := fmt.Sprintf("%s %s:%s@%d=%s", row, family, qualifier, c.TimestampMicros, c.Value)
-			for _, l := range c.Labels {
-				cell += " " + l
-			}
-			out = append(out, cell)
-		}
-	}
+		return cell
+	})
 }
 
 // filter reads the table through a filter.
