@@ -52,8 +52,7 @@ func (s *Server) MutateRow(ctx context.Context, g route.Target, req []byte) erro
 		return err
 	}
 	t.Counters.Writes.Add(1)
-	t.Note(r.Row)
-	s.heat.Note(t, heatmap.Write, r.Row)
+	s.note(t, heatmap.Write, r.Row)
 	return t.Apply(ctx, r.Row, r.Mutations, &r.Once)
 }
 
@@ -86,8 +85,7 @@ func (s *Server) MutateRows(ctx context.Context, g route.Target, entries [][]byt
 			fail(i, err)
 			continue
 		}
-		t.Note(e.Row)
-		s.heat.Note(t, heatmap.Write, e.Row)
+		s.note(t, heatmap.Write, e.Row)
 		batch, err := t.Append(ctx, e.Row, e.Mutations, &e.Once)
 		if err != nil {
 			fail(i, err)
@@ -134,7 +132,6 @@ func (s *Server) CheckAndMutateRow(ctx context.Context, g route.Target, req []by
 	}
 	t.Counters.Reads.Add(1)
 	t.Counters.Writes.Add(1)
-	t.Note(r.Row)
 	s.noteBoth(t, r.Row)
 	return t.CheckAndMutate(ctx, &r, p)
 }
@@ -151,7 +148,6 @@ func (s *Server) ReadModifyWriteRow(ctx context.Context, g route.Target, req []b
 	}
 	t.Counters.Reads.Add(1)
 	t.Counters.Writes.Add(1)
-	t.Note(r.Row)
 	s.noteBoth(t, r.Row)
 	row, err := t.ReadModifyWrite(ctx, &r)
 	if err != nil {
@@ -188,18 +184,13 @@ func (s *Server) ReadRows(ctx context.Context, g route.Target, sc route.Scan, re
 	if err != nil {
 		return err
 	}
-	for i, g := range read.Rows.Ranges() {
-		if i == maxNoted || !g.IsPoint() {
-			break
-		}
-		t.Note(g.Start)
-	}
-	k := newSink(send, func(row []byte) { s.heat.Note(t, heatmap.Read, row) })
+	note := s.readNoter(t, read.Rows)
+	k := newSink(send, note)
 	defer k.enc.Close()
 	st, err := t.Scan(ctx, read, k)
 	t.Counters.Reads.Add(max(st.RowsSeen, 1))
 	if rows := read.Rows.Ranges(); st.RowsReturned == 0 && len(rows) > 0 { // it looked there all the same
-		s.heat.Note(t, heatmap.Read, rows[0].Start)
+		note(rows[0].Start)
 	}
 	t.Counters.ReadBytes.Add(k.bytes)
 	if err != nil {
@@ -218,10 +209,6 @@ func (s *Server) ReadRows(ctx context.Context, g route.Target, sc route.Scan, re
 	}
 	return k.finish(stats)
 }
-
-// maxNoted is how many rows of one read are taken note of; scans tell nothing of
-// where a tablet is hot.
-const maxNoted = 64
 
 // readOf returns what a request asks of one tablet.
 func readOf(r *bigtablepb.ReadRowsRequest, sc route.Scan) (tablet.Read, error) {

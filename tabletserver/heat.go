@@ -6,14 +6,32 @@ import (
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/heatmap"
+	"github.com/tabletdb/tabletdb/internal/rowset"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
 	"github.com/tabletdb/tabletdb/tabletserver/tablet"
 )
 
+// note takes note of a request for a row: for the heat map, and, of the same
+// sample, for the row at which the tablet is split when it is hot.
+func (s *Server) note(t *tablet.Tablet, k heatmap.Kind, row []byte) {
+	if s.heat.Note(t, k, row) {
+		t.Note(row)
+	}
+}
+
 // noteBoth takes note of a request that reads a row and writes it.
 func (s *Server) noteBoth(t *tablet.Tablet, row []byte) {
-	s.heat.Note(t, heatmap.Read, row)
-	s.heat.Note(t, heatmap.Write, row)
+	s.note(t, heatmap.Read, row)
+	s.note(t, heatmap.Write, row)
+}
+
+// readNoter returns what takes note of the rows of a read. A scan goes into the
+// heat map only: it says nothing of where a split would halve the requests.
+func (s *Server) readNoter(t *tablet.Tablet, rows rowset.Set) func(row []byte) {
+	if g := rows.Ranges(); len(g) > 0 && g[0].IsPoint() {
+		return func(row []byte) { s.note(t, heatmap.Read, row) }
+	}
+	return func(row []byte) { s.heat.Note(t, heatmap.Read, row) }
 }
 
 // heatLoop closes the slots of the heat map, at the same times on all servers.

@@ -124,12 +124,14 @@ func NewRecorder(o Options, now time.Time) *Recorder {
 func (r *Recorder) SlotLength() time.Duration { return r.opt.Slot }
 
 // Note takes note of a request. It keeps a copy of row at most. One call of
-// SampleEvery takes a lock; the others cost a few nanoseconds and share nothing.
-func (r *Recorder) Note(t Source, k Kind, row []byte) {
+// SampleEvery takes a lock, and returns true; the others cost a few nanoseconds
+// and share nothing.
+func (r *Recorder) Note(t Source, k Kind, row []byte) bool {
 	if r == nil || rand.Uint64()&r.mask != 0 {
-		return
+		return false
 	}
 	r.remember(t, k, row)
+	return true
 }
 
 func (r *Recorder) remember(t Source, k Kind, row []byte) {

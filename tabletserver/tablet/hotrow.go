@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/tabletdb/tabletdb/internal/base"
 )
@@ -13,30 +12,23 @@ import (
 const (
 	// keptRows is of how many requests the rows are remembered.
 	keptRows = 256
-	// noteEvery is of how many requests one is remembered. A power of two.
-	noteEvery = 16
 	// fewestRows is how many must be remembered for a decision, and minSide the
 	// part of them, in percent, that either half of a split must get.
 	fewestRows = keptRows / 2
 	minSide    = 20
 )
 
-// hotRows remembers the rows of recent requests, some of them. The zero value is
-// ready. Its methods may be called concurrently.
+// hotRows remembers the rows of recent requests that it is told of. The zero
+// value is ready. Its methods may be called concurrently.
 type hotRows struct {
-	requests atomic.Uint64
-	mu       struct {
+	mu struct {
 		sync.Mutex
 		rows [][]byte
 		next int
 	}
 }
 
-// note is called with the row of each request; one of noteEvery takes the lock.
 func (h *hotRows) note(row []byte) {
-	if h.requests.Add(1)%noteEvery != 0 {
-		return
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.mu.rows) < keptRows {
@@ -59,7 +51,8 @@ func (h *hotRows) rows() [][]byte {
 	return out
 }
 
-// Note remembers that a request was for row, for HotRow.
+// Note remembers that a request was for row, for HotRow. It takes a lock: the
+// caller tells of a sample of the requests, all with the same chance.
 func (t *Tablet) Note(row []byte) { t.hot.note(row) }
 
 // HotRow returns the row at which a split halves the requests that the tablet
