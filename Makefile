@@ -23,6 +23,7 @@ race: ## the same with the race detector
 
 lint: ## the house rules
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || (gofmt -l $$(git ls-files '*.go'); exit 1)
+	$(GO) mod tidy -diff
 	$(GO) vet ./...
 	$(GO) test -count=1 ./internal/lint
 
