@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
-	"cloud.google.com/go/bigtable/apiv2/bigtablepb"
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -22,6 +18,7 @@ import (
 	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/lockservice"
 	lockclient "github.com/tabletdb/tabletdb/lockservice/client"
+	"github.com/tabletdb/tabletdb/master/gc"
 	"github.com/tabletdb/tabletdb/meta"
 )
 
@@ -49,8 +46,9 @@ func (a *app) growCommand() *cobra.Command {
 		Long: `grow runs a TabletDB with several tablet servers and loads rows, in random order
 and in batches, into a table that begins as one tablet. When tablets have stopped
 to split, move and be compacted, it reports the tablets and their sizes, how they
-are spread, what was written to and read from the bucket for each operation, and
-how much the bucket holds; then it reads every row back and checks it.`,
+are spread, and what was written to and read from the bucket for each operation;
+it collects garbage and reports how much the bucket holds; then it reads every row
+back and checks it.`,
 	}
 	s := c.Flags()
 	registerTabletd(c, &f.tabletd, &f.tabletdArgs)
@@ -82,13 +80,13 @@ type GrowStudy struct {
 
 	Traffic map[string]Traffic `json:"traffic"` // by kind of object
 	// WriteAmplification is all bytes written to the bucket, divided by
-	// UserBytes; SpaceAmplification all bytes in it.
-	WriteAmplification float64 `json:"write_amplification"`
-	SpaceAmplification float64 `json:"space_amplification"`
-	StoredBytes        int64   `json:"stored_bytes"`
-	StoredObjects      int64   `json:"stored_objects"`
-	PutsPerBatch       float64 `json:"puts_per_batch"`
-	GetsPerBatch       float64 `json:"gets_per_batch"`
+	// UserBytes; SpaceAmplification all bytes in it once garbage is collected.
+	WriteAmplification float64  `json:"write_amplification"`
+	SpaceAmplification float64  `json:"space_amplification"`
+	Garbage            gc.Count `json:"garbage"` // that was collected at the end
+	Stored             gc.Count `json:"stored"`
+	PutsPerBatch       float64  `json:"puts_per_batch"`
+	GetsPerBatch       float64  `json:"gets_per_batch"`
 
 	Read float64 `json:"read_rows_per_s"` // of the scan that checks
 }
@@ -134,6 +132,7 @@ type growth struct {
 	db    *proc.TabletDB
 	raw   string // the bucket
 	t     target.Target
+	ls    lockservice.Client
 	meta  *meta.Store
 	conn  *grpc.ClientConn
 	data  *load.Data
@@ -169,7 +168,7 @@ func (a *app) openGrow(ctx context.Context, f *growFlags, u *undo) (*growth, err
 		return nil, err
 	}
 	u.add(ls.Close)
-	g.meta = meta.NewStore(ls)
+	g.ls, g.meta = ls, meta.NewStore(ls)
 	if g.conn, err = grpc.NewClient("passthrough:///"+g.db.Endpoint, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
 		return nil, err
 	}
@@ -220,7 +219,7 @@ func (g *growth) progress(ctx context.Context, done <-chan struct{}) {
 		case <-tick.C:
 		}
 		if all, err := g.tablets(ctx); err == nil {
-			sizes, _ := g.sizes(ctx)
+			sizes, _ := g.sizes(ctx, all)
 			var sum int64
 			for _, n := range sizes {
 				sum += n
@@ -265,98 +264,6 @@ func (g *growth) digest(ctx context.Context) error {
 	return nil
 }
 
-// sizes returns the bytes of each tablet of the table, as SampleRowKeys has
-// them.
-func (g *growth) sizes(ctx context.Context) ([]int64, error) {
-	s, err := bigtablepb.NewBigtableClient(g.conn).SampleRowKeys(ctx, &bigtablepb.SampleRowKeysRequest{
-		TableName: "projects/local/instances/main/tables/" + growTable,
-	})
-	if err != nil {
-		return nil, err
-	}
-	var sizes []int64
-	var last int64
-	for {
-		r, err := s.Recv()
-		if errors.Is(err, io.EOF) {
-			return sizes, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		sizes = append(sizes, r.OffsetBytes-last)
-		last = r.OffsetBytes
-	}
-}
-
-// account sums up.
-func (g *growth) account(ctx context.Context) (err error) {
-	s := g.study
-	if s.Tablets, err = g.sizes(ctx); err != nil {
-		return err
-	}
-	s.Smallest, s.Largest = slices.Min(s.Tablets), slices.Max(s.Tablets)
-	s.Met = s.Largest <= growSpread*s.Smallest
-	all, err := g.tablets(ctx)
-	if err != nil {
-		return err
-	}
-	for _, t := range all {
-		s.Servers[t.Owner.String()]++
-	}
-	samples, err := g.db.Metrics(ctx)
-	if err != nil {
-		return err
-	}
-	var written, puts, gets float64
-	for _, m := range samples {
-		kind, op := m.Labels["kind"], m.Labels["op"]
-		t := s.Traffic[kind]
-		put := op == "put" || op == "put_if_absent" || op == "upload"
-		get := op == "get" || op == "get_range" || op == "download"
-		switch calls := m.Name == "tabletdb_objstore_calls_total"; {
-		case calls && put:
-			t.Puts += int64(m.Value)
-			puts += m.Value
-		case calls && get:
-			t.Gets += int64(m.Value)
-			gets += m.Value
-		case calls && op == "delete":
-			t.Deletes += int64(m.Value)
-		case m.Name == "tabletdb_objstore_bytes_total" && put:
-			t.PutBytes += int64(m.Value)
-			written += m.Value
-		case m.Name == "tabletdb_objstore_bytes_total" && get:
-			t.GetBytes += int64(m.Value)
-		default:
-			continue
-		}
-		s.Traffic[kind] = t
-	}
-	batches := float64(s.Rows) / batch
-	s.WriteAmplification, s.PutsPerBatch, s.GetsPerBatch = written/float64(s.UserBytes), puts/batches, gets/batches
-	return g.stored(ctx)
-}
-
-// stored counts what the bucket holds.
-func (g *growth) stored(ctx context.Context) error {
-	var u undo
-	defer u.do()
-	store, err := u.openBucket(ctx, g.raw)
-	if err != nil {
-		return err
-	}
-	for info, err := range store.List(ctx, "", "") {
-		if err != nil {
-			return err
-		}
-		g.study.StoredObjects++
-		g.study.StoredBytes += info.Size
-	}
-	g.study.SpaceAmplification = float64(g.study.StoredBytes) / float64(g.study.UserBytes)
-	return nil
-}
-
 // check reads every row.
 func (g *growth) check(ctx context.Context) error {
 	began := time.Now()
@@ -372,33 +279,4 @@ func (g *growth) check(ctx context.Context) error {
 	}
 	g.study.Read = float64(r.Rows) / time.Since(began).Seconds()
 	return nil
-}
-
-func (a *app) printGrow(s *GrowStudy, require bool) error {
-	err := a.out.print(s, func(w io.Writer) error {
-		fmt.Fprintf(w, "rows\t%d in %.0f s\t%s rows/s\n", s.Rows, s.Load, count(s.Speed))
-		fmt.Fprintf(w, "keys and values\t%s\t\n", megabytes(s.UserBytes))
-		fmt.Fprintf(w, "digested\tafter %.0f s more\t\n", s.Digest)
-		met := ""
-		if !s.Met {
-			met = "  missed"
-		}
-		fmt.Fprintf(w, "tablets\t%d, of %s to %s\t%.2f times, goal at most %d%s\n", len(s.Tablets), megabytes(s.Smallest), megabytes(s.Largest),
-			float64(s.Largest)/float64(max(1, s.Smallest)), growSpread, met)
-		for _, server := range slices.Sorted(maps.Keys(s.Servers)) {
-			fmt.Fprintf(w, "  of server %s\t%d\t\n", server, s.Servers[server])
-		}
-		fmt.Fprintf(w, "write amplification\t%.2f\t\nspace amplification\t%.2f\t%s in %d objects\n", s.WriteAmplification, s.SpaceAmplification, megabytes(s.StoredBytes), s.StoredObjects)
-		fmt.Fprintf(w, "for each batch of %d\t%.2f PUT\t%.2f GET\n", batch, s.PutsPerBatch, s.GetsPerBatch)
-		for _, kind := range slices.Sorted(maps.Keys(s.Traffic)) {
-			t := s.Traffic[kind]
-			fmt.Fprintf(w, "  %s\t%d PUT, %s\t%d GET, %s; %d deletions\n", kind, t.Puts, megabytes(t.PutBytes), t.Gets, megabytes(t.GetBytes), t.Deletes)
-		}
-		_, err := fmt.Fprintf(w, "read back and checked\t%s rows/s\t\n", count(s.Read))
-		return err
-	})
-	if err == nil && require && !s.Met {
-		return fmt.Errorf("%w: see above", ErrGoal)
-	}
-	return err
 }
