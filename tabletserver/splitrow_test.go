@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/route"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
 	"github.com/tabletdb/tabletdb/tabletserver/tabletservertest"
@@ -106,6 +107,11 @@ func TestSplitInHalvesAgain(t *testing.T) {
 		for _, l := range st.Tablets {
 			if l.FileBytes < 120<<10 || l.FileBytes > 300<<10 || l.RowsEstimate < 60 || l.RowsEstimate > 140 {
 				t.Errorf("tablet %d, [%s, %s), has %d bytes and %d rows of 800 KiB and 400", l.Tablet, l.Start, l.End, l.FileBytes, l.RowsEstimate)
+			}
+			samples, err := s.SampleRowKeys(ctx, route.Target{Tablet: base.TabletID(l.Tablet), Epoch: base.Epoch(l.Tepoch)})
+			f.Must(err)
+			if n := samples[len(samples)-1].Offset; n < 120<<10 || n > 300<<10 {
+				t.Errorf("tablet %d is said to have %d bytes of 800 KiB", l.Tablet, n)
 			}
 		}
 	})

@@ -68,15 +68,12 @@ func (t *Tablet) Sample(ctx context.Context) ([]Sample, error) {
 		return nil, err
 	}
 	defer v.release()
-	total := v.mem.table.Size()
-	for _, m := range v.frozen {
-		total += m.table.Size()
-	}
+	total, _, _ := v.fileBytes()
+	total += v.mem.size() + memBytes(v.frozen)
 	var largest *file
 	for _, r := range v.runs {
 		for _, f := range r {
-			total += f.Size
-			if largest == nil || f.Size > largest.Size {
+			if largest == nil || f.ShownBytes() > largest.ShownBytes() {
 				largest = f
 			}
 		}
