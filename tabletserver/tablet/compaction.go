@@ -10,8 +10,6 @@ import (
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/objstore/limit"
 	"github.com/tabletdb/tabletdb/objstore/pagecache"
-	"github.com/tabletdb/tabletdb/sstable"
-	"github.com/tabletdb/tabletdb/sstable/merging"
 	"github.com/tabletdb/tabletdb/tabletserver/compact"
 	"github.com/tabletdb/tabletdb/tabletserver/manifest"
 )
@@ -54,30 +52,19 @@ func (t *Tablet) Compact(ctx context.Context, major bool) (merged bool, err erro
 		return false, nil
 	}
 	began := time.Now()
-	reads := pagecache.WithMode(limit.WithClass(ctx, limit.Background), pagecache.Bypass)
-	var inputs []base.Iterator
-	var size int64
-	for _, files := range v.runs[p.From:p.To] {
-		r := &runIter{}
-		r.init(reads, files, sstable.IterOptions{Readahead: t.env.Options.Readahead, Eager: true}, nil)
-		r.drops, r.snapshot = v.drops, v.manifest.Flushed // what is flushed is durable
-		inputs = append(inputs, r)
-	}
-	for _, r := range v.manifest.Runs[p.From:p.To] {
-		size += r.Size()
-	}
-	var written int64
-	job := t.begin("compaction", fmt.Sprintf("runs %d to %d of %d: %s", p.From, p.To-1, len(v.runs), p.Reason), size)
-	defer func() { t.env.Jobs.end(job, written, err) }()
-	writes := limit.WithClass(ctx, limit.Background)
-	if !t.env.Files.mostlyCached(v.manifest.Runs[p.From:p.To]) {
-		writes = pagecache.WithMode(writes, pagecache.Bypass)
-	}
-	out, err := t.write(writes, merging.New(inputs...), p.To == len(v.runs), size)
+	layout, err := t.layout(ctx, p.To == len(v.runs))
 	if err != nil {
 		return false, fmt.Errorf("compact tablet %d: %w", t.id, err)
 	}
-	settled(out.run, v.drops, v.manifest.Flushed)
+	task := &compact.Job{Tablet: t.id, Inputs: v.manifest.Runs[p.From:p.To], Drops: v.manifest.Drops, Snapshot: v.manifest.Flushed, Layout: layout}
+	size := task.Size()
+	var written int64
+	job := t.begin("compaction", fmt.Sprintf("runs %d to %d of %d: %s", p.From, p.To-1, len(v.runs), p.Reason), size)
+	defer func() { t.env.Jobs.end(job, written, err) }()
+	out, err := t.mergeFiles(ctx, task)
+	if err != nil {
+		return false, fmt.Errorf("compact tablet %d: %w", t.id, err)
+	}
 	if err := t.lockChange(ctx); err != nil {
 		t.env.Files.Decided(out.numbers...)
 		return false, err
@@ -99,6 +86,21 @@ func (t *Tablet) Compact(ctx context.Context, major bool) (merged bool, err erro
 	t.env.Counts.CompactedBytes.Add(out.run.Size())
 	t.event("compacted runs %d to %d (%s): %d KiB to %d KiB in %v", p.From, p.To, p.Reason, size>>10, out.run.Size()>>10, time.Since(began).Round(time.Millisecond))
 	return true, nil
+}
+
+// mergeFiles does a job of this tablet's. On an error nothing that was written
+// is named by anybody, ever.
+func (t *Tablet) mergeFiles(ctx context.Context, job *compact.Job) (out output, err error) {
+	ctx = limit.WithClass(ctx, limit.Background)
+	var mode func(context.Context) context.Context
+	if !t.env.Files.mostlyCached(job.Inputs) {
+		mode = func(ctx context.Context) context.Context { return pagecache.WithMode(ctx, pagecache.Bypass) }
+	}
+	res, err := MergeFiles(ctx, t.env.Files, job, t.env.Options.Readahead, t.sink(&out, mode))
+	if out.run = res.Run; err != nil {
+		t.env.Files.Decided(out.numbers...)
+	}
+	return out, err
 }
 
 func (t *Tablet) pick(v *view, major bool) (compact.Plan, bool) {

@@ -11,10 +11,8 @@ import (
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/meta"
-	"github.com/tabletdb/tabletdb/objstore"
-	"github.com/tabletdb/tabletdb/sstable"
 	"github.com/tabletdb/tabletdb/sstable/merging"
-	"github.com/tabletdb/tabletdb/tabletserver/cells"
+	"github.com/tabletdb/tabletdb/tabletserver/compact"
 	"github.com/tabletdb/tabletdb/tabletserver/manifest"
 )
 
@@ -134,62 +132,50 @@ type output struct {
 // write makes SSTables of what a compactor keeps of it. It closes it. On an
 // error nothing that was written is named by anybody, ever.
 func (t *Tablet) write(ctx context.Context, it base.Iterator, oldest bool, hint int64) (out output, err error) {
-	defer func() {
-		if cerr := it.Close(); err == nil {
-			err = cerr
-		}
-		if err != nil {
-			t.env.Files.Decided(out.numbers...)
-		}
-	}()
+	l, err := t.layout(ctx, oldest)
+	if err != nil {
+		return out, errors.Join(err, it.Close())
+	}
+	res, err := writeFiles(ctx, it, &l, hint, t.sink(&out, nil))
+	if out.run = res.Run; err != nil {
+		t.env.Files.Decided(out.numbers...)
+	}
+	return out, err
+}
+
+// layout says how files are written now. oldest: nothing of the tablet is older
+// than what they hold.
+func (t *Tablet) layout(ctx context.Context, oldest bool) (compact.Layout, error) {
 	sch, err := t.anySchema(ctx)
-	if err != nil {
-		return out, err
-	}
-	c := cells.NewCompactor(it, sch, oldest, time.Now().UnixMicro())
-	for ok := c.First(); ok; {
-		w, n := t.newWriter(&out, min(hint, t.env.Options.FileBytes))
-		for ; ok && w.EstimatedSize() < t.env.Options.FileBytes; ok = c.Next() {
-			if err := w.Add(c.Key(), c.Value()); err != nil {
-				return out, err
-			}
-			if w.Entries()%4096 == 0 && ctx.Err() != nil {
-				return out, ctx.Err()
-			}
-		}
-		if err := t.upload(ctx, &out, w, n); err != nil {
-			return out, err
-		}
-	}
-	return out, c.Err()
-}
-
-func (t *Tablet) newWriter(out *output, hint int64) (*sstable.Writer, base.FileNumber) {
-	n := t.env.Files.Draw()
-	out.numbers = append(out.numbers, n)
 	o := &t.env.Options
-	return sstable.NewWriter(sstable.WriterOptions{File: n, BlockSize: o.BlockBytes, Compression: o.Compression, SizeHint: int(hint)}), n
+	return compact.Layout{
+		Schema: sch, Oldest: oldest, Now: time.Now().UnixMicro(),
+		FileBytes: o.FileBytes, BlockBytes: o.BlockBytes, Compression: o.Compression,
+	}, err
 }
 
-func (t *Tablet) upload(ctx context.Context, out *output, w *sstable.Writer, n base.FileNumber) error {
-	table, err := w.Finish()
-	if err != nil {
-		return err
+// sink puts files into the bucket and keeps their numbers in out. mode, if not
+// nil, changes the context of what is put.
+func (t *Tablet) sink(out *output, mode func(context.Context) context.Context) FileSink {
+	return FileSink{
+		Draw: func(context.Context) (base.FileNumber, error) {
+			n := t.env.Files.Draw()
+			out.numbers = append(out.numbers, n)
+			return n, nil
+		},
+		Put: func(ctx context.Context, n base.FileNumber, data []byte) error {
+			if mode != nil {
+				ctx = mode(ctx)
+			}
+			return PutFile(ctx, t.env.Store, n, data)
+		},
 	}
-	if err := t.create(ctx, base.SSTableObject(n), table.Data); err != nil {
-		return err
-	}
-	out.run = append(out.run, describe(n, &table))
-	return nil
 }
 
 // create puts an object whose name is this incarnation's alone and was never
 // used before: where it exists, an earlier attempt of this very put did it.
 func (t *Tablet) create(ctx context.Context, key string, data []byte) error {
-	if err := t.env.Store.PutIfAbsent(ctx, key, data); err != nil && !errors.Is(err, objstore.ErrExists) {
-		return fmt.Errorf("write %s: %w", key, err)
-	}
-	return nil
+	return create(ctx, t.env.Store, key, data)
 }
 
 // commit writes the next manifest, which edit makes of the present one, and
