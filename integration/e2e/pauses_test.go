@@ -89,9 +89,8 @@ func TestPauses(t *testing.T) {
 
 // visitors write a row of each of the table's parts all the time.
 type visitors struct {
-	end  context.CancelFunc
-	done sync.WaitGroup
-	mu   struct {
+	patrol
+	mu struct {
 		sync.Mutex
 		began  [tabletCount]time.Time // of the writes under way; zero: none
 		recent []span                 // writes that ended since the last call of longest
@@ -101,47 +100,28 @@ type visitors struct {
 
 func startVisitors(t testing.TB, table *bigtable.Table) *visitors {
 	v := &visitors{}
-	var ctx context.Context
-	ctx, v.end = context.WithCancel(t.Context())
-	for i := range tabletCount {
-		v.done.Go(func() { v.loop(ctx, table, i) })
-	}
-	t.Cleanup(v.stop)
+	v.start(t, 10*time.Millisecond, func(ctx context.Context, i int, stamp int64) { v.visit(ctx, table, i, stamp) })
 	return v
 }
 
-func (v *visitors) stop() {
-	v.end()
-	v.done.Wait()
-}
-
-func (v *visitors) loop(ctx context.Context, table *bigtable.Table, i int) {
+func (v *visitors) visit(ctx context.Context, table *bigtable.Table, i int, stamp int64) {
 	key := letter(i) + "/visit"
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for stamp := time.Now().UnixMilli(); ; stamp++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		m := bigtable.NewMutation()
-		m.Set(familyProbe, "pause", bigtable.Timestamp(stamp*1000), nil)
-		began := time.Now()
-		v.mu.Lock()
-		v.mu.began[i] = began
-		v.mu.Unlock()
-		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		err := table.Apply(call, key, m)
-		cancel()
-		v.mu.Lock()
-		if err != nil {
-			v.mu.failed = append(v.mu.failed, fmt.Errorf("write row %q: %w", key, err))
-		}
-		v.mu.began[i] = time.Time{}
-		v.mu.recent = append(v.mu.recent, span{began, time.Now()})
-		v.mu.Unlock()
+	m := bigtable.NewMutation()
+	m.Set(familyProbe, "pause", bigtable.Timestamp(stamp*1000), nil)
+	began := time.Now()
+	v.mu.Lock()
+	v.mu.began[i] = began
+	v.mu.Unlock()
+	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	err := table.Apply(call, key, m)
+	cancel()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err != nil {
+		v.mu.failed = append(v.mu.failed, fmt.Errorf("write row %q: %w", key, err))
 	}
+	v.mu.began[i] = time.Time{}
+	v.mu.recent = append(v.mu.recent, span{began, time.Now()})
 }
 
 // longest returns how long the slowest write took that was under way between

@@ -20,12 +20,45 @@ const probeEvery = 100 * time.Millisecond
 // outage is the shortest time without a successful probe that counts.
 const outage = time.Second
 
-// prober writes and reads a row of each tablet all the time.
-type prober struct {
-	t    testing.TB
+// patrol does something for each of the table's parts again and again.
+type patrol struct {
 	done sync.WaitGroup
 	end  context.CancelFunc
-	mu   struct {
+}
+
+// start calls visit with the number of a part and a stamp that rises with each
+// call for it, until the patrol is stopped, which the end of the test does too.
+func (p *patrol) start(t testing.TB, every time.Duration, visit func(ctx context.Context, part int, stamp int64)) {
+	var ctx context.Context
+	ctx, p.end = context.WithCancel(t.Context())
+	for i := range tabletCount {
+		p.done.Go(func() {
+			tick := time.NewTicker(every)
+			defer tick.Stop()
+			for stamp := time.Now().UnixMilli(); ; stamp++ {
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+				}
+				visit(ctx, i, stamp)
+			}
+		})
+	}
+	t.Cleanup(p.stop)
+}
+
+// stop returns when the last visit has ended.
+func (p *patrol) stop() {
+	p.end()
+	p.done.Wait()
+}
+
+// prober writes and reads a row of each tablet all the time.
+type prober struct {
+	patrol
+	t  testing.TB
+	mu struct {
 		sync.Mutex
 		good  [tabletCount][]span // successful probes, in order
 		wrong []string
@@ -39,42 +72,23 @@ func startProber(t testing.TB, addr string) *prober {
 	t.Helper()
 	p := &prober{t: t}
 	table := open(t, addr)
-	var ctx context.Context
-	ctx, p.end = context.WithCancel(t.Context())
-	for i := range tabletCount {
-		p.done.Go(func() { p.loop(ctx, table, i) })
-	}
-	t.Cleanup(p.stop)
+	p.start(t, probeEvery, func(ctx context.Context, i int, stamp int64) { p.visit(ctx, table, i, stamp) })
 	return p
 }
 
-func (p *prober) stop() {
-	p.end()
-	p.done.Wait()
-}
-
-func (p *prober) loop(ctx context.Context, table *bigtable.Table, i int) {
+func (p *prober) visit(ctx context.Context, table *bigtable.Table, i int, stamp int64) {
 	key := letter(i) + "/probe"
-	tick := time.NewTicker(probeEvery)
-	defer tick.Stop()
-	for stamp := time.Now().UnixMilli(); ; stamp++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		began := time.Now()
-		call, cancel := context.WithTimeout(ctx, 3*time.Second)
-		got, err := probe(call, table, key, stamp)
-		cancel()
-		p.mu.Lock()
-		if err == nil && got != stamp {
-			p.mu.wrong = append(p.mu.wrong, fmt.Sprintf("row %q: read %d after writing %d", key, got, stamp))
-		}
-		if err == nil {
-			p.mu.good[i] = append(p.mu.good[i], span{began, time.Now()})
-		}
-		p.mu.Unlock()
+	began := time.Now()
+	call, cancel := context.WithTimeout(ctx, 3*time.Second)
+	got, err := probe(call, table, key, stamp)
+	cancel()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil && got != stamp {
+		p.mu.wrong = append(p.mu.wrong, fmt.Sprintf("row %q: read %d after writing %d", key, got, stamp))
+	}
+	if err == nil {
+		p.mu.good[i] = append(p.mu.good[i], span{began, time.Now()})
 	}
 }
 

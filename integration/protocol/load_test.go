@@ -118,20 +118,9 @@ func TestH15UnloadDuringLoad(t *testing.T) {
 	history(t, func(b *bubble) {
 		s := b.servers(2)
 		rec := b.Assign(b.ctx, b.table(), s[0])
-		registering := make(chan struct{})
-		unloaded := make(chan struct{})
-		s[0].Lock.SetHook(func(x lockservice.Txn, _ int) (f lockmem.Fault) {
-			if writesTablet(x) {
-				s[0].Lock.SetHook(nil)
-				close(registering)
-				<-unloaded
-			}
-			return f
-		})
-		b.Tell(b.ctx, rec, s[0])
-		<-registering
+		goOn := b.holdRegistering(rec, s[0])
 		b.Must(s[0].Unload(b.ctx, rec))
-		close(unloaded)
+		goOn()
 		b.pause(time.Second)
 		now := b.Record(b.ctx, rec)
 		switch now.State {
@@ -147,6 +136,24 @@ func TestH15UnloadDuringLoad(t *testing.T) {
 	})
 }
 
+// holdRegistering tells a server to load a tablet, and returns when its
+// transaction that registers the tablet is on its way, where it stays until
+// goOn is called.
+func (b *bubble) holdRegistering(rec meta.Tablet, s *tabletservertest.Server) (goOn func()) {
+	registering, held := make(chan struct{}), make(chan struct{})
+	s.Lock.SetHook(func(x lockservice.Txn, _ int) (f lockmem.Fault) {
+		if writesTablet(x) {
+			s.Lock.SetHook(nil)
+			close(registering)
+			<-held
+		}
+		return f
+	})
+	b.Tell(b.ctx, rec, s)
+	<-registering
+	return func() { close(held) }
+}
+
 // TestH15SecondLoad: a load is abandoned while it registers, and the server is
 // told again to load the tablet before that is over. One of the two loads must
 // not give away what the other one serves.
@@ -157,17 +164,7 @@ func TestH15SecondLoad(t *testing.T) {
 	history(t, func(b *bubble) {
 		s := b.servers(2)
 		rec := b.Assign(b.ctx, b.table(), s[0])
-		registering, goOn := make(chan struct{}), make(chan struct{})
-		s[0].Lock.SetHook(func(x lockservice.Txn, _ int) (f lockmem.Fault) {
-			if writesTablet(x) {
-				s[0].Lock.SetHook(nil)
-				close(registering)
-				<-goOn
-			}
-			return f
-		})
-		b.Tell(b.ctx, rec, s[0])
-		<-registering
+		goOn := b.holdRegistering(rec, s[0])
 		b.Must(s[0].Unload(b.ctx, rec))
 		b.Tell(b.ctx, rec, s[0])
 		b.pause(time.Second)
@@ -178,7 +175,7 @@ func TestH15SecondLoad(t *testing.T) {
 			}
 		}
 		write("a")
-		close(goOn)
+		goOn()
 		b.pause(time.Second)
 		write("b")
 		now := b.Record(b.ctx, rec)
