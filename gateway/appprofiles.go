@@ -100,7 +100,7 @@ func (a *instanceAdmin) CreateAppProfile(ctx context.Context, req *adminpb.Creat
 	if _, _, err := a.instance(ctx, req.Parent); err != nil {
 		return nil, err
 	}
-	if err := checkID("app profile", req.AppProfileId, 50); err != nil {
+	if err := schema.CheckID("app profile", req.AppProfileId, 50); err != nil {
 		return nil, err
 	}
 	p := proto.CloneOf(req.AppProfile)

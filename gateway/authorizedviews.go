@@ -11,6 +11,7 @@ import (
 	"github.com/tabletdb/tabletdb/gateway/adminstore"
 	"github.com/tabletdb/tabletdb/gateway/view"
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/meta/schema"
 )
 
 // authorizedView reads a view of a table that exists.
@@ -60,7 +61,7 @@ func (a *tableAdmin) CreateAuthorizedView(ctx context.Context, req *adminpb.Crea
 	if err != nil {
 		return nil, err
 	}
-	if err := checkID("authorized view", req.AuthorizedViewId, 128); err != nil {
+	if err := schema.CheckID("authorized view", req.AuthorizedViewId, 128); err != nil {
 		return nil, err
 	}
 	name := req.Parent + "/authorizedViews/" + req.AuthorizedViewId

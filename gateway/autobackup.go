@@ -31,7 +31,7 @@ const (
 	autoFrequency = day
 	// autoRetention is how long a backup is kept if the policy does not say.
 	autoRetention = 3 * day
-	// autoCleared is how often expired backups are deleted.
+	// autoCleared is how often expired backups and snapshots are deleted.
 	autoCleared = time.Hour
 )
 
@@ -47,7 +47,7 @@ func (g *Gateway) automate(ctx context.Context) {
 		err := g.backupAll(ctx, time.Now())
 		if time.Since(cleared) > autoCleared {
 			cleared = time.Now()
-			err = errors.Join(err, g.clearBackups(ctx))
+			err = errors.Join(err, g.clearExpired(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			g.log.WarnContext(ctx, "automated backups are late", "err", err)
@@ -126,12 +126,14 @@ func autoBackupID(t meta.Table, p *adminpb.Table_AutomatedBackupPolicy, now time
 	return "auto-" + id[:min(len(id), maxBackupID-len("auto-")-len(suffix))] + suffix
 }
 
-// clearBackups deletes backups that have expired, so that their files can go.
-func (g *Gateway) clearBackups(ctx context.Context) error {
+// clearExpired deletes backups and snapshots that have expired, so that their
+// files can go.
+func (g *Gateway) clearExpired(ctx context.Context) error {
 	items, err := g.tables.backups.List(ctx, "")
 	if err != nil {
 		return err
 	}
 	g.tables.dropExpired(ctx, items)
-	return nil
+	_, err = g.tables.snapshots.List(ctx, "")
+	return err
 }

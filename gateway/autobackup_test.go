@@ -9,6 +9,7 @@ import (
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/meta/schema"
 )
 
 // TestAutomatedBackupNames: one name a day for each table, whoever computes it,
@@ -21,7 +22,7 @@ func TestAutomatedBackupNames(t *testing.T) {
 		names := map[string]int{}
 		for m := range 5 * 24 * 60 / 7 {
 			name := autoBackupID(tb, policy, start.Add(time.Duration(m)*7*time.Minute).In(time.FixedZone("east", 3600*(m%5))))
-			if err := checkID("backup", name, maxBackupID); err != nil {
+			if err := schema.CheckID("backup", name, maxBackupID); err != nil {
 				t.Fatal(err)
 			}
 			names[name]++

@@ -14,8 +14,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tabletdb/tabletdb/gateway/adminstore"
+	"github.com/tabletdb/tabletdb/gateway/snapshot"
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
+	"github.com/tabletdb/tabletdb/meta/schema"
 	"github.com/tabletdb/tabletdb/proto/adminstorepb"
 )
 
@@ -98,7 +100,7 @@ func (a *tableAdmin) newBackup(ctx context.Context, parent, id string, b *adminp
 	if err != nil {
 		return "", nil, err
 	}
-	if err := checkID("backup", id, maxBackupID); err != nil {
+	if err := schema.CheckID("backup", id, maxBackupID); err != nil {
 		return "", nil, err
 	}
 	name := parent + "/backups/" + id
@@ -154,7 +156,12 @@ func (a *tableAdmin) CreateBackup(ctx context.Context, req *adminpb.CreateBackup
 	if !strings.HasPrefix(b.SourceTable, instance+"/tables/") {
 		return nil, base.Invalidf("Error in field 'source_table' : %q is not a table of %s", b.SourceTable, instance)
 	}
-	it, err := a.snapshot(ctx, name, b)
+	var it adminstore.Item[*adminstorepb.Backup]
+	err = a.images.Take(ctx, b.SourceTable, func(ctx context.Context, img snapshot.Image, cond []lockservice.Compare) (err error) {
+		b.SizeBytes, b.EndTime = img.Bytes, timestamppb.Now()
+		it, err = a.putBackup(ctx, name, &adminstorepb.Backup{Backup: b, Table: img.Table, Tablets: img.Tablets}, cond...)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,9 @@ import (
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 
 	"github.com/tabletdb/tabletdb/gateway/adminstore"
+	"github.com/tabletdb/tabletdb/gateway/snapshot"
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/meta/schema"
@@ -36,9 +38,11 @@ type catalog struct {
 	policies   adminstore.Collection[*iampb.Policy]
 	operations adminstore.Collection[*longrunningpb.Operation]
 	backups    adminstore.Collection[*adminstorepb.Backup]
+	snapshots  *snapshot.Service
+	images     *snapshot.Taker
 }
 
-func newCatalog(m *meta.Store, strict bool) *catalog {
+func newCatalog(m *meta.Store, network rpc.Network, strict bool) *catalog {
 	ls := m.LockService()
 	return &catalog{
 		ls: ls, meta: m, strict: strict,
@@ -52,6 +56,8 @@ func newCatalog(m *meta.Store, strict bool) *catalog {
 		policies:   adminstore.Of[*iampb.Policy](ls, adminstore.Policy, "Policy"),
 		operations: adminstore.Of[*longrunningpb.Operation](ls, adminstore.Operation, "Operation"),
 		backups:    adminstore.Of[*adminstorepb.Backup](ls, adminstore.Backup, "Backup"),
+		snapshots:  snapshot.New(m, network),
+		images:     snapshot.NewTaker(m, network),
 	}
 }
 
@@ -66,27 +72,6 @@ func child(name, kind string) (parent, id string, err error) {
 	}
 	return parent, id, nil
 }
-
-// checkID checks the id of a new resource: some letters, digits, '-', '_' and
-// '.', beginning with a letter or digit.
-func checkID(what, id string, most int) error {
-	ok := id != "" && len(id) <= most
-	for i := range len(id) {
-		c := id[i]
-		alnum := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-		if !alnum && (i == 0 && c != '_' || strings.IndexByte("-_.", c) < 0) {
-			ok = false
-		}
-	}
-	if !ok {
-		return base.Invalidf("Invalid %s id %q. Should match [_a-zA-Z0-9][-_.a-zA-Z0-9]* and have at most %d characters", what, id, most)
-	}
-	return nil
-}
-
-// defaultClusterID is the id of the cluster of an instance that was never
-// created.
-func defaultClusterID(instance string) string { return lastSegment(instance) + "-c1" }
 
 // defaultInstance describes an instance that was never created.
 func (c *catalog) defaultInstance(name string) *adminpb.Instance {
@@ -140,7 +125,7 @@ func (c *catalog) clustersOf(ctx context.Context, instance string) ([]*adminpb.C
 		if err != nil {
 			return nil, err
 		}
-		cl.Name = instance + "/clusters/" + defaultClusterID(instance)
+		cl.Name = instance + "/clusters/" + snapshot.DefaultClusterID(instance)
 		return []*adminpb.Cluster{cl}, nil
 	}
 	items, err := c.clusters.List(ctx, instance+"/clusters/")
@@ -189,7 +174,7 @@ func (c *catalog) materialise(ctx context.Context, instance, clusterID string) e
 		return err
 	}
 	if clusterID == "" {
-		clusterID = defaultClusterID(instance)
+		clusterID = snapshot.DefaultClusterID(instance)
 	}
 	cl, err := c.defaultCluster(ctx, instance)
 	if err != nil {

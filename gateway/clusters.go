@@ -15,7 +15,7 @@ import (
 
 // newCluster checks what is asked of a new cluster and returns what to store.
 func (c *catalog) newCluster(id string, req *adminpb.Cluster) (*adminpb.Cluster, error) {
-	if err := checkID("cluster", id, 64); err != nil {
+	if err := schema.CheckID("cluster", id, 64); err != nil {
 		return nil, err
 	}
 	cl := proto.CloneOf(req)
@@ -178,6 +178,9 @@ func (a *instanceAdmin) DeleteCluster(ctx context.Context, req *adminpb.DeleteCl
 		return nil, base.Textf(base.ErrPrecondition, "Cannot delete %s, the last cluster of its instance", req.Name)
 	}
 	if err := a.noBackups(ctx, req.Name+"/backups/"); err != nil {
+		return nil, err
+	}
+	if err := a.noSnapshots(ctx, req.Name+"/snapshots/"); err != nil {
 		return nil, err
 	}
 	return &emptypb.Empty{}, a.clusters.Delete(ctx, req.Name, nil)

@@ -68,7 +68,7 @@ func New(c Config) *Gateway {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	cat := newCatalog(c.Meta, c.Strict)
+	cat := newCatalog(c.Meta, c.Network, c.Strict)
 	g := &Gateway{
 		data:   data{router: c.Router, catalog: cat, views: newViews(cat), profiles: newProfiles(cat)},
 		router: c.Router, meta: c.Meta, network: c.Network, log: c.Logger,

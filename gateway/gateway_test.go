@@ -240,7 +240,7 @@ func TestErrors(t *testing.T) {
 				return err
 			}},
 			{"an admin call we do not have", codes.Unimplemented, func() error {
-				_, err := x.tables.SnapshotTable(ctx, &adminpb.SnapshotTableRequest{})
+				_, err := x.inst.GetMemoryLayer(ctx, &adminpb.GetMemoryLayerRequest{})
 				return err
 			}},
 		} {

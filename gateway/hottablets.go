@@ -11,7 +11,9 @@ import (
 	"cloud.google.com/go/bigtable/admin/apiv2/adminpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tabletdb/tabletdb/client/router"
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
 )
@@ -96,4 +98,14 @@ func hotTablets(st *controlpb.StatusResponse, parent string, names map[uint64]st
 		})
 	}
 	return hot
+}
+
+// onServer calls the control service of a tablet server.
+func (g *Gateway) onServer(ctx context.Context, addr string, f func(context.Context, controlpb.TabletServerClient) error) error {
+	cc, err := rpc.Dial(g.network, addr)
+	if err != nil {
+		return fmt.Errorf("dial tablet server %s: %w", addr, err)
+	}
+	defer cc.Close()
+	return rpc.FromStatus(f(ctx, controlpb.NewTabletServerClient(router.Conn(cc))))
 }

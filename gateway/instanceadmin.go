@@ -46,7 +46,7 @@ func (a *instanceAdmin) CreateInstance(ctx context.Context, req *adminpb.CreateI
 	if _, err := project(req.Parent); err != nil {
 		return nil, err
 	}
-	if err := checkID("instance", req.InstanceId, 64); err != nil {
+	if err := schema.CheckID("instance", req.InstanceId, 64); err != nil {
 		return nil, err
 	}
 	if len(req.Clusters) == 0 {
@@ -212,13 +212,16 @@ func (a *instanceAdmin) PartialUpdateInstance(ctx context.Context, req *adminpb.
 }
 
 // DeleteInstance implements adminpb.BigtableInstanceAdminServer: with its
-// tables, all or none of which are protected. While there are backups it is
-// refused.
+// tables, all or none of which are protected. While there are backups or
+// snapshots it is refused.
 func (a *instanceAdmin) DeleteInstance(ctx context.Context, req *adminpb.DeleteInstanceRequest) (*emptypb.Empty, error) {
 	if _, _, err := a.instance(ctx, req.Name); err != nil {
 		return nil, err
 	}
 	if err := a.noBackups(ctx, req.Name+"/clusters/"); err != nil {
+		return nil, err
+	}
+	if err := a.noSnapshots(ctx, req.Name+"/clusters/"); err != nil {
 		return nil, err
 	}
 	tables, _, err := a.meta.ListTables(ctx, req.Name+"/tables/", lockservice.ReadOptions{})

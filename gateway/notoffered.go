@@ -6,7 +6,6 @@ import (
 	"cloud.google.com/go/bigtable/admin/apiv2/adminpb"
 	"cloud.google.com/go/bigtable/apiv2/bigtablepb"
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
-	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/tabletdb/tabletdb/internal/base"
 )
@@ -19,36 +18,10 @@ func notOffered(what string) error {
 }
 
 const (
-	snapshots     = "snapshots, which were a private alpha; take a backup"
 	memoryLayers  = "memory layers; each tablet server caches what is read"
 	changeStreams = "change streams"
 	sessions      = "the session protocol, which is private to Google's clients; they do without where a server has none"
 )
-
-// CreateTableFromSnapshot implements adminpb.BigtableTableAdminServer.
-func (*tableAdmin) CreateTableFromSnapshot(context.Context, *adminpb.CreateTableFromSnapshotRequest) (*longrunningpb.Operation, error) {
-	return nil, notOffered(snapshots)
-}
-
-// SnapshotTable implements adminpb.BigtableTableAdminServer.
-func (*tableAdmin) SnapshotTable(context.Context, *adminpb.SnapshotTableRequest) (*longrunningpb.Operation, error) {
-	return nil, notOffered(snapshots)
-}
-
-// GetSnapshot implements adminpb.BigtableTableAdminServer.
-func (*tableAdmin) GetSnapshot(context.Context, *adminpb.GetSnapshotRequest) (*adminpb.Snapshot, error) {
-	return nil, notOffered(snapshots)
-}
-
-// ListSnapshots implements adminpb.BigtableTableAdminServer.
-func (*tableAdmin) ListSnapshots(context.Context, *adminpb.ListSnapshotsRequest) (*adminpb.ListSnapshotsResponse, error) {
-	return nil, notOffered(snapshots)
-}
-
-// DeleteSnapshot implements adminpb.BigtableTableAdminServer.
-func (*tableAdmin) DeleteSnapshot(context.Context, *adminpb.DeleteSnapshotRequest) (*emptypb.Empty, error) {
-	return nil, notOffered(snapshots)
-}
 
 // UpdateMemoryLayer implements adminpb.BigtableInstanceAdminServer.
 func (*instanceAdmin) UpdateMemoryLayer(context.Context, *adminpb.UpdateMemoryLayerRequest) (*longrunningpb.Operation, error) {

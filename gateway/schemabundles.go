@@ -13,6 +13,7 @@ import (
 
 	"github.com/tabletdb/tabletdb/gateway/adminstore"
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/meta/schema"
 )
 
 // maxBundle is the most bytes of descriptors in a schema bundle.
@@ -80,7 +81,7 @@ func (a *tableAdmin) CreateSchemaBundle(ctx context.Context, req *adminpb.Create
 	if err != nil {
 		return nil, err
 	}
-	if err := checkID("schema bundle", req.SchemaBundleId, 128); err != nil {
+	if err := schema.CheckID("schema bundle", req.SchemaBundleId, 128); err != nil {
 		return nil, err
 	}
 	if err := checkBundle(req.SchemaBundle); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tabletdb/tabletdb/gateway/adminstore"
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/meta/schema"
 )
 
 // maxQuery is the longest query of a view, in bytes.
@@ -37,7 +38,7 @@ func (a *instanceAdmin) CreateLogicalView(ctx context.Context, req *adminpb.Crea
 	if _, _, err := a.instance(ctx, req.Parent); err != nil {
 		return nil, err
 	}
-	if err := checkID("logical view", req.LogicalViewId, 128); err != nil {
+	if err := schema.CheckID("logical view", req.LogicalViewId, 128); err != nil {
 		return nil, err
 	}
 	if err := checkQuery(req.GetLogicalView().GetQuery()); err != nil {
@@ -122,7 +123,7 @@ func (a *instanceAdmin) CreateMaterializedView(ctx context.Context, req *adminpb
 	if _, _, err := a.instance(ctx, req.Parent); err != nil {
 		return nil, err
 	}
-	if err := checkID("materialized view", req.MaterializedViewId, 128); err != nil {
+	if err := schema.CheckID("materialized view", req.MaterializedViewId, 128); err != nil {
 		return nil, err
 	}
 	if err := checkQuery(req.GetMaterializedView().GetQuery()); err != nil {

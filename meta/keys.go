@@ -19,7 +19,9 @@ const (
 	// BackupPrefix is of the backups, which the gateways store: roots of the
 	// bucket's objects beside the tablets (R10, R11).
 	BackupPrefix = "admin/backup/"
-	MarkPrefix   = "mark/"
+	// SnapshotPrefix is of the snapshots, roots as well.
+	SnapshotPrefix = "admin/snapshot/"
+	MarkPrefix     = "mark/"
 )
 
 // MasterLock is the lock that the active master holds; its data is the

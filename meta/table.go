@@ -24,6 +24,10 @@ type Table struct {
 	Revision lockservice.Revision
 }
 
+// Key returns the key of the record, so that a transaction can compare its
+// revision.
+func (t Table) Key() string { return tableKey(t.ID) }
+
 // maxTabletsPerTxn keeps a transaction within the limits of the lock service,
 // also with row keys of full length.
 const maxTabletsPerTxn = 512

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tabletdb/tabletdb/internal/base"
@@ -179,13 +180,20 @@ func (s *Server) each(life context.Context, list []*tablet.Tablet, workers int, 
 // Flush implements controlpb.TabletServer.
 func (c *Control) Flush(ctx context.Context, r *controlpb.FlushRequest) (*controlpb.FlushResponse, error) {
 	list := c.s.chosen(r.Table, r.Tablets)
+	var flushed atomic.Uint32 // not those that stopped meanwhile
 	err := c.s.detached(ctx, func(life context.Context) error {
-		return c.s.each(life, list, c.s.cfg.Options.Flushers, func(life context.Context, t *tablet.Tablet) error { return t.Flush(life) })
+		return c.s.each(life, list, c.s.cfg.Options.Flushers, func(life context.Context, t *tablet.Tablet) error {
+			err := t.Flush(life)
+			if err == nil {
+				flushed.Add(1)
+			}
+			return err
+		})
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &controlpb.FlushResponse{Tablets: uint32(len(list))}, nil
+	return &controlpb.FlushResponse{Tablets: flushed.Load()}, nil
 }
 
 // Compact implements controlpb.TabletServer.

@@ -1,7 +1,7 @@
 // Package adminstore keeps the objects of the admin API in the lock service,
 // so that any gateway serves them and they outlive every process: instances,
-// clusters, app profiles, views, schema bundles, policies, operations and
-// backups. (Tables are in package meta.)
+// clusters, app profiles, views, schema bundles, policies, operations, backups
+// and snapshots. (Tables are in package meta.)
 //
 // The keys are
 //
@@ -11,9 +11,9 @@
 // is changed by a transaction that compares the revision at which it was read,
 // and that revision is also the etag that the API shows.
 //
-// A backup is a root of the bucket's garbage collection (rule R10): whoever
-// deletes manifests or SSTables reads all of BackupPrefix, in the same view as
-// the tablets' records, and keeps what it names.
+// Backups and snapshots are roots of the bucket's garbage collection (rule R10):
+// whoever deletes manifests or SSTables reads all of them, in the same view as
+// the tablets' records, and keeps what they name.
 package adminstore
 
 import (
@@ -50,11 +50,12 @@ const (
 	Policy           Kind = "policy"
 	Operation        Kind = "operation"
 	Backup           Kind = "backup"
+	Snapshot         Kind = "snapshot"
 )
 
 // Kinds lists all kinds.
 func Kinds() []Kind {
-	return []Kind{Instance, Cluster, AppProfile, LogicalView, MaterializedView, AuthorizedView, SchemaBundle, Policy, Operation, Backup}
+	return []Kind{Instance, Cluster, AppProfile, LogicalView, MaterializedView, AuthorizedView, SchemaBundle, Policy, Operation, Backup, Snapshot}
 }
 
 // BackupPrefix is the prefix of the keys of backups.

@@ -56,10 +56,10 @@ func humanReport(p *output.Page, r *fsck.Report) {
 	if r.Deep {
 		what = "all checksums were verified"
 	}
-	p.Line("At revision %d: %d tables, %d tablets, %d backups, %d manifests, %d SSTables with %v, %d logs with %d objects needed; %s.",
-		r.Revision, r.Tables, r.Tablets, r.Backups, r.Manifests, r.SSTables, output.Size(r.Bytes), r.Logs, r.LogObjects, what)
+	p.Line("At revision %d: %d tables, %d tablets, %d backups, %d snapshots, %d manifests, %d SSTables with %v, %d logs with %d objects needed; %s.",
+		r.Revision, r.Tables, r.Tablets, r.Backups, r.Snapshots, r.Manifests, r.SSTables, output.Size(r.Bytes), r.Logs, r.LogObjects, what)
 	if r.Unreferenced > 0 {
-		p.Line("%d files are named by no tablet and no backup: garbage, or being made (tabletadm gc says which).", r.Unreferenced)
+		p.Line("%d files are named by no tablet, backup or snapshot: garbage, or being made (tabletadm gc says which).", r.Unreferenced)
 	}
 	if n := r.Problems(); n == 0 {
 		p.Line("No problem was found.")

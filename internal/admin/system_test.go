@@ -352,3 +352,21 @@ func TestProgress(t *testing.T) {
 		time.Sleep(time.Second) // the bars' goroutines end
 	})
 }
+
+// TestSnapshots takes snapshots of a table, and makes tables of them and of it.
+func TestSnapshots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		defer s.Kill()
+		sc := script{app: s.app, scrub: append(scrubs(`(?P<bytes>\b[0-9.]+ (B|KiB)\b)`, `(?P<bytes>(bytes"|_bytes"): \d+)`), always()...), do: map[string]func(){
+			"stop the master": func() {
+				if err := s.Masters()[0].Master.Close(); err != nil {
+					t.Error(err)
+				}
+			},
+			"wait":          func() { time.Sleep(30 * time.Second) },
+			"wait a minute": func() { time.Sleep(time.Minute) },
+		}}
+		sc.run(t, "snapshots.txt")
+	})
+}

@@ -52,6 +52,8 @@ func decide(s state) *Report {
 			r.Deleted.add(o)
 		case root == ByBackup:
 			r.Backups.add(o)
+		case root == BySnapshot:
+			r.Snapshots.add(o)
 		case s.silent[o.Number.Creator] || alive && o.Number.Number >= x.Floor:
 			r.InFlight.add(o)
 		case pinned[o.Key]:
@@ -77,12 +79,13 @@ func (c *Count) add(o Object) {
 
 // Report says why the SSTables and manifests of the bucket are there.
 type Report struct {
-	Live     Count `json:"live"`      // named by tablets
-	Deleted  Count `json:"deleted"`   // kept for deleted tables that may come back
-	Backups  Count `json:"backups"`   // kept for backups alone
-	InFlight Count `json:"in_flight"` // being made, or of a session that did not say
-	Pinned   Count `json:"pinned"`    // still read, and named by nothing
-	Garbage  Count `json:"garbage"`
+	Live      Count `json:"live"`      // named by tablets
+	Deleted   Count `json:"deleted"`   // kept for deleted tables that may come back
+	Backups   Count `json:"backups"`   // kept for backups alone
+	Snapshots Count `json:"snapshots"` // kept for snapshots, and perhaps backups
+	InFlight  Count `json:"in_flight"` // being made, or of a session that did not say
+	Pinned    Count `json:"pinned"`    // still read, and named by nothing
+	Garbage   Count `json:"garbage"`
 	// Removed is what of the garbage was deleted.
 	Removed int `json:"removed"`
 

@@ -19,6 +19,7 @@ type Root uint8
 const (
 	Unnamed Root = iota
 	ByBackup
+	BySnapshot
 	ByDeleted // a table that may come back
 	ByTablet
 )
@@ -33,7 +34,7 @@ type Named struct {
 
 // RootPrefixes returns the prefixes of the keys that Roots looks at.
 func RootPrefixes() []string {
-	return []string{meta.TabletPrefix, meta.TablePrefix, meta.BackupPrefix}
+	return []string{meta.TabletPrefix, meta.TablePrefix, meta.BackupPrefix, meta.SnapshotPrefix}
 }
 
 // Roots returns all manifests that are named, for whoever has to know what is
@@ -66,32 +67,56 @@ func Roots(kvs [][]lockservice.KV) (named []Named, wrong map[string]error) {
 			named = append(named, Named{t.Manifest, by, fmt.Sprintf("tablet %d", t.ID), kv.Key})
 		}
 	}
-	for _, kv := range kvs[2] {
-		list, err := ofBackup(kv)
-		if err != nil {
-			wrong[kv.Key] = err
+	for i, k := range kept() {
+		for _, kv := range kvs[2+i] {
+			list, err := k.names(kv)
+			if err != nil {
+				wrong[kv.Key] = err
+			}
+			named = append(named, list...)
 		}
-		named = append(named, list...)
 	}
 	return named, wrong
 }
 
-// ofBackup returns what a backup names.
-func ofBackup(kv lockservice.KV) ([]Named, error) {
-	name := "backup " + strings.TrimPrefix(kv.Key, meta.BackupPrefix)
+// image is what is kept of a table beside its tablets: a backup or a snapshot.
+type image interface {
+	proto.Message
+	GetTablets() []*adminstorepb.BackupTablet
+}
+
+// keeping is a kind of images.
+type keeping struct {
+	by     Root
+	what   string
+	prefix string
+	empty  func() image
+}
+
+// kept returns the kinds of images, in the order of RootPrefixes.
+func kept() []keeping {
+	return []keeping{
+		{ByBackup, "backup ", meta.BackupPrefix, func() image { return &adminstorepb.Backup{} }},
+		{BySnapshot, "snapshot ", meta.SnapshotPrefix, func() image { return &adminstorepb.Snapshot{} }},
+	}
+}
+
+// names returns what an image names.
+func (k keeping) names(kv lockservice.KV) ([]Named, error) {
+	name := k.what + strings.TrimPrefix(kv.Key, k.prefix)
 	var o adminstorepb.Object
-	var b adminstorepb.Backup
+	v := k.empty()
 	err := proto.Unmarshal(kv.Value, &o)
 	if err == nil {
-		err = proto.Unmarshal(o.Value, &b)
+		err = proto.Unmarshal(o.Value, v)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %v", base.ErrCorrupt, name, err)
 	}
 	var list []Named
-	for _, t := range b.Tablets {
+	for _, t := range v.GetTablets() {
 		if t.Manifest != nil {
-			list = append(list, Named{meta.FileNumber(t.Manifest), ByBackup, name, kv.Key})
+			list = append(list, Named{meta.FileNumber(t.Manifest), k.by, name, kv.Key})
 		}
 	}
 	return list, nil

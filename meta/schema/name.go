@@ -62,9 +62,13 @@ func segment(s string) bool {
 }
 
 // CheckTableID checks the last part of a table's name.
-func CheckTableID(id string) error {
-	if id == "" || len(id) > MaxTableID || !nameBytes(id) || id[0] == '-' || id[0] == '.' {
-		return base.Invalidf("Invalid table id %q. Should match [_a-zA-Z0-9][-_.a-zA-Z0-9]* and have at most %d characters", id, MaxTableID)
+func CheckTableID(id string) error { return CheckID("table", id, MaxTableID) }
+
+// CheckID checks the id of a new resource: some letters, digits, '-', '_' and
+// '.', beginning with a letter, digit or '_'.
+func CheckID(what, id string, most int) error {
+	if id == "" || len(id) > most || !nameBytes(id) || id[0] == '-' || id[0] == '.' {
+		return base.Invalidf("Invalid %s id %q. Should match [_a-zA-Z0-9][-_.a-zA-Z0-9]* and have at most %d characters", what, id, most)
 	}
 	return nil
 }

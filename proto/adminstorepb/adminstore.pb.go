@@ -29,7 +29,7 @@ const (
 // Object is the envelope of everything that is stored.
 type Object struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The message of the admin API, or the Backup below, as wire bytes. Fields
+	// The message of the admin API, or the Backup or Snapshot below, as wire bytes. Fields
 	// that only the server sets (name, etag) are not in it.
 	Value []byte `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
 	// The id of the table that the object belongs to; 0: to none. An object of
@@ -164,6 +164,70 @@ func (x *Backup) GetTablets() []*BackupTablet {
 	return nil
 }
 
+// Snapshot is a snapshot of one table: a root like a Backup, with the same
+// fields 2 and 3.
+type Snapshot struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name and source_table are unset: the key and the record say them. Without
+	// a delete_time it is kept until somebody deletes it.
+	Snapshot      *adminpb.Snapshot   `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	Table         *metapb.TableRecord `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"`
+	Tablets       []*BackupTablet     `protobuf:"bytes,3,rep,name=tablets,proto3" json:"tablets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Snapshot) Reset() {
+	*x = Snapshot{}
+	mi := &file_adminstorepb_adminstore_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Snapshot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Snapshot) ProtoMessage() {}
+
+func (x *Snapshot) ProtoReflect() protoreflect.Message {
+	mi := &file_adminstorepb_adminstore_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
+func (*Snapshot) Descriptor() ([]byte, []int) {
+	return file_adminstorepb_adminstore_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Snapshot) GetSnapshot() *adminpb.Snapshot {
+	if x != nil {
+		return x.Snapshot
+	}
+	return nil
+}
+
+func (x *Snapshot) GetTable() *metapb.TableRecord {
+	if x != nil {
+		return x.Table
+	}
+	return nil
+}
+
+func (x *Snapshot) GetTablets() []*BackupTablet {
+	if x != nil {
+		return x.Tablets
+	}
+	return nil
+}
+
 // BackupTablet is one tablet as it was flushed.
 type BackupTablet struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -179,7 +243,7 @@ type BackupTablet struct {
 
 func (x *BackupTablet) Reset() {
 	*x = BackupTablet{}
-	mi := &file_adminstorepb_adminstore_proto_msgTypes[2]
+	mi := &file_adminstorepb_adminstore_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -191,7 +255,7 @@ func (x *BackupTablet) String() string {
 func (*BackupTablet) ProtoMessage() {}
 
 func (x *BackupTablet) ProtoReflect() protoreflect.Message {
-	mi := &file_adminstorepb_adminstore_proto_msgTypes[2]
+	mi := &file_adminstorepb_adminstore_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -204,7 +268,7 @@ func (x *BackupTablet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupTablet.ProtoReflect.Descriptor instead.
 func (*BackupTablet) Descriptor() ([]byte, []int) {
-	return file_adminstorepb_adminstore_proto_rawDescGZIP(), []int{2}
+	return file_adminstorepb_adminstore_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *BackupTablet) GetStart() []byte {
@@ -264,6 +328,10 @@ const file_adminstorepb_adminstore_proto_rawDesc = "" +
 	"\x06Backup\x128\n" +
 	"\x06backup\x18\x01 \x01(\v2 .google.bigtable.admin.v2.BackupR\x06backup\x123\n" +
 	"\x05table\x18\x02 \x01(\v2\x1d.tabletdb.meta.v1.TableRecordR\x05table\x12>\n" +
+	"\atablets\x18\x03 \x03(\v2$.tabletdb.adminstore.v1.BackupTabletR\atablets\"\xbf\x01\n" +
+	"\bSnapshot\x12>\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\".google.bigtable.admin.v2.SnapshotR\bsnapshot\x123\n" +
+	"\x05table\x18\x02 \x01(\v2\x1d.tabletdb.meta.v1.TableRecordR\x05table\x12>\n" +
 	"\atablets\x18\x03 \x03(\v2$.tabletdb.adminstore.v1.BackupTabletR\atablets\"\xd0\x01\n" +
 	"\fBackupTablet\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\fR\x05start\x12\x10\n" +
@@ -285,25 +353,30 @@ func file_adminstorepb_adminstore_proto_rawDescGZIP() []byte {
 	return file_adminstorepb_adminstore_proto_rawDescData
 }
 
-var file_adminstorepb_adminstore_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_adminstorepb_adminstore_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_adminstorepb_adminstore_proto_goTypes = []any{
 	(*Object)(nil),             // 0: tabletdb.adminstore.v1.Object
 	(*Backup)(nil),             // 1: tabletdb.adminstore.v1.Backup
-	(*BackupTablet)(nil),       // 2: tabletdb.adminstore.v1.BackupTablet
-	(*adminpb.Backup)(nil),     // 3: google.bigtable.admin.v2.Backup
-	(*metapb.TableRecord)(nil), // 4: tabletdb.meta.v1.TableRecord
-	(*metapb.FileNumber)(nil),  // 5: tabletdb.meta.v1.FileNumber
+	(*Snapshot)(nil),           // 2: tabletdb.adminstore.v1.Snapshot
+	(*BackupTablet)(nil),       // 3: tabletdb.adminstore.v1.BackupTablet
+	(*adminpb.Backup)(nil),     // 4: google.bigtable.admin.v2.Backup
+	(*metapb.TableRecord)(nil), // 5: tabletdb.meta.v1.TableRecord
+	(*adminpb.Snapshot)(nil),   // 6: google.bigtable.admin.v2.Snapshot
+	(*metapb.FileNumber)(nil),  // 7: tabletdb.meta.v1.FileNumber
 }
 var file_adminstorepb_adminstore_proto_depIdxs = []int32{
-	3, // 0: tabletdb.adminstore.v1.Backup.backup:type_name -> google.bigtable.admin.v2.Backup
-	4, // 1: tabletdb.adminstore.v1.Backup.table:type_name -> tabletdb.meta.v1.TableRecord
-	2, // 2: tabletdb.adminstore.v1.Backup.tablets:type_name -> tabletdb.adminstore.v1.BackupTablet
-	5, // 3: tabletdb.adminstore.v1.BackupTablet.manifest:type_name -> tabletdb.meta.v1.FileNumber
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	4, // 0: tabletdb.adminstore.v1.Backup.backup:type_name -> google.bigtable.admin.v2.Backup
+	5, // 1: tabletdb.adminstore.v1.Backup.table:type_name -> tabletdb.meta.v1.TableRecord
+	3, // 2: tabletdb.adminstore.v1.Backup.tablets:type_name -> tabletdb.adminstore.v1.BackupTablet
+	6, // 3: tabletdb.adminstore.v1.Snapshot.snapshot:type_name -> google.bigtable.admin.v2.Snapshot
+	5, // 4: tabletdb.adminstore.v1.Snapshot.table:type_name -> tabletdb.meta.v1.TableRecord
+	3, // 5: tabletdb.adminstore.v1.Snapshot.tablets:type_name -> tabletdb.adminstore.v1.BackupTablet
+	7, // 6: tabletdb.adminstore.v1.BackupTablet.manifest:type_name -> tabletdb.meta.v1.FileNumber
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_adminstorepb_adminstore_proto_init() }
@@ -317,7 +390,7 @@ func file_adminstorepb_adminstore_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_adminstorepb_adminstore_proto_rawDesc), len(file_adminstorepb_adminstore_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1017,7 +1017,7 @@ func (x *FlushRequest) GetTablets() []uint64 {
 
 type FlushResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tablets       uint32                 `protobuf:"varint,1,opt,name=tablets,proto3" json:"tablets,omitempty"`
+	Tablets       uint32                 `protobuf:"varint,1,opt,name=tablets,proto3" json:"tablets,omitempty"` // that were flushed; others stopped meanwhile
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -67,7 +67,8 @@ type Report struct {
 	Revision  lockservice.Revision `json:"revision"`
 	Tables    int                  `json:"tables"`
 	Tablets   int                  `json:"tablets"`
-	Backups   int                  `json:"backups"` // that name files
+	Backups   int                  `json:"backups"`   // that name files
+	Snapshots int                  `json:"snapshots"` // that name files
 	Logs      int                  `json:"logs"`
 	Manifests int                  `json:"manifests"`
 	SSTables  int                  `json:"sstables"`

@@ -61,16 +61,21 @@ func (c *checker) readRecords(ctx context.Context) error {
 // keepRoots remembers what is named, as collections take it (R11), by others
 // than tablets.
 func (c *checker) keepRoots(roots []gc.Named, wrong map[string]error) {
-	holders := map[string]bool{}
+	backups, snapshots := map[string]bool{}, map[string]bool{}
 	for _, n := range roots {
-		if !strings.HasPrefix(n.Key, meta.TabletPrefix) {
-			c.others = append(c.others, n)
-			holders[n.Key] = true
+		switch n.By {
+		case gc.ByBackup:
+			backups[n.Key] = true
+		case gc.BySnapshot:
+			snapshots[n.Key] = true
+		default:
+			continue
 		}
+		c.others = append(c.others, n)
 	}
-	c.report.Backups = len(holders)
+	c.report.Backups, c.report.Snapshots = len(backups), len(snapshots)
 	for _, key := range slices.Sorted(maps.Keys(wrong)) {
-		if strings.HasPrefix(key, meta.BackupPrefix) { // the rest was complained about above
+		if strings.HasPrefix(key, meta.BackupPrefix) || strings.HasPrefix(key, meta.SnapshotPrefix) { // the rest was complained about above
 			c.problem(fmt.Sprintf("key %q", key), "%v", wrong[key])
 		}
 	}
