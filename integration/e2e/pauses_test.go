@@ -49,7 +49,7 @@ func TestPauses(t *testing.T) {
 		began, what := time.Now(), "move"
 		switch tablets := len(c.assignments()); {
 		case rng.IntN(2) == 0:
-			_, err = s.adm(t.Context(), "tablet", "move", id(one), c.tablets[rng.IntN(len(c.tablets))].name)
+			_, err = s.adm(t.Context(), "tablet", "move", id(one), s.elsewhere(one, rng))
 		case tablets > 2*tabletCount && ok:
 			what = "merge"
 			_, err = s.adm(t.Context(), "tablet", "merge", id(one), id(next))

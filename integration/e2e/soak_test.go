@@ -219,9 +219,18 @@ func (s *soak) merge(ctx context.Context, rng *rand.Rand) error {
 func (s *soak) move(ctx context.Context, rng *rand.Rand) error {
 	one, _, _, err := s.some(ctx, rng)
 	if err == nil {
-		_, err = s.adm(ctx, "tablet", "move", id(one), s.tablets[rng.IntN(len(s.tablets))].name)
+		_, err = s.adm(ctx, "tablet", "move", id(one), s.elsewhere(one, rng))
 	}
 	return err
+}
+
+// elsewhere returns the name of a tablet server that does not have the tablet.
+func (s *soak) elsewhere(t meta.Tablet, rng *rand.Rand) string {
+	for {
+		if p := s.tablets[rng.IntN(len(s.tablets))]; s.addr[p] != t.OwnerAddress {
+			return p.name
+		}
+	}
 }
 
 func (s *soak) flush(ctx context.Context, rng *rand.Rand) error {
