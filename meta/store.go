@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
@@ -270,6 +271,26 @@ func CheckTiling(tablets []Tablet) []string {
 		wrong = append(wrong, fmt.Sprintf("no tablet covers the rows from %q on", at))
 	}
 	return wrong
+}
+
+// Holes returns the ranges of rows [start, end) that no tablet of a table
+// covers, in order; an empty end is none. The tablets may overlap.
+func Holes(tablets []Tablet) [][2][]byte {
+	byStart := slices.SortedFunc(slices.Values(tablets), func(a, b Tablet) int { return bytes.Compare(a.Start, b.Start) })
+	var holes [][2][]byte
+	var at []byte
+	for _, t := range byStart {
+		if bytes.Compare(at, t.Start) < 0 {
+			holes = append(holes, [2][]byte{at, t.Start})
+		}
+		if len(t.End) == 0 {
+			return holes
+		}
+		if bytes.Compare(at, t.End) < 0 {
+			at = t.End
+		}
+	}
+	return append(holes, [2][]byte{at, nil})
 }
 
 // SplitRanges splits each meta range that holds more than limit records in
