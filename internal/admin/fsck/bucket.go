@@ -23,7 +23,8 @@ func (c *checker) checkFiles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f := &files{c: c, sizes: sizes, named: map[string]bool{}, verify: map[base.FileNumber]manifest.File{}, owner: map[base.FileNumber]string{}}
+	f := &files{c: c, sizes: sizes, named: map[string]bool{}, verify: map[base.FileNumber]manifest.File{}, owner: map[base.FileNumber]holder{}}
+	c.named, c.sizes = f.named, sizes
 	c.expect(len(c.tablets) + len(c.others))
 	err = each(ctx, c.cfg.Workers, c.tablets, func(ctx context.Context, t meta.Tablet) error {
 		defer c.step()
@@ -82,7 +83,13 @@ type files struct {
 	sizes  map[string]int64
 	named  map[string]bool
 	verify map[base.FileNumber]manifest.File
-	owner  map[base.FileNumber]string // who names it, for people
+	owner  map[base.FileNumber]holder
+}
+
+// holder is who names a file.
+type holder struct {
+	name   string      // for people
+	tablet meta.Tablet // zero: a backup
 }
 
 // tablet checks the files of one tablet. Where something is wrong, the record
@@ -102,9 +109,7 @@ func (f *files) tablet(ctx context.Context, t meta.Tablet) error {
 			return nil // split, merged or dropped meanwhile
 		}
 		if now.Manifest == t.Manifest || i == tries {
-			f.c.mu.Lock()
-			defer f.c.mu.Unlock()
-			f.c.report.Findings = append(f.c.report.Findings, wrong...)
+			f.c.add(wrong...)
 			return nil
 		}
 		t = now
@@ -127,40 +132,40 @@ func (f *files) try(ctx context.Context, t meta.Tablet) ([]Finding, error) {
 		return nil, nil
 	}
 	var wrong []Finding
-	complain := func(subject, format string, args ...any) {
-		wrong = append(wrong, Finding{Severity: Problem, Subject: subject, Text: fmt.Sprintf(format, args...)})
+	complain := func(class Class, subject, format string, args ...any) {
+		wrong = append(wrong, found(Problem, class, about{tablet: t, key: subject}, subject, format, args...))
 	}
 	key := base.ManifestObject(t.Manifest)
 	m, err := manifest.Read(ctx, f.c.cfg.Store, t.Manifest)
 	switch {
 	case missing(err):
-		complain(key, "the manifest of tablet %d is missing", t.ID)
+		complain(ManifestMissing, key, "the manifest of tablet %d is missing", t.ID)
 		return wrong, nil
 	case isCorrupt(err):
-		complain(key, "the manifest of tablet %d: %v", t.ID, err)
+		complain(ManifestMissing, key, "the manifest of tablet %d: %v", t.ID, err)
 		return wrong, nil
 	case err != nil:
 		return nil, err
 	}
 	if m.Version != t.ManifestVersion || m.Flushed != t.Flushed {
-		complain(key, "it has version %d and sequences up to %d, the record of tablet %d says %d and %d", m.Version, m.Flushed, t.ID, t.ManifestVersion, t.Flushed)
+		complain(ManifestMissing, key, "it has version %d and sequences up to %d, the record of tablet %d says %d and %d", m.Version, m.Flushed, t.ID, t.ManifestVersion, t.Flushed)
 	}
 	for _, r := range m.Runs {
 		f.run(ctx, t, key, r, complain)
 	}
-	f.keep(key, m, tabletName(t.ID))
+	f.keep(key, m, holder{tabletName(t.ID), t})
 	return wrong, nil
 }
 
 // keep notes that a manifest and its files are named.
-func (f *files) keep(key string, m *manifest.Manifest, holder string) {
+func (f *files) keep(key string, m *manifest.Manifest, by holder) {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
 	f.named[key] = true
 	for _, r := range m.Runs {
 		for _, file := range r {
 			f.named[base.SSTableObject(file.Number)] = true
-			f.verify[file.Number], f.owner[file.Number] = file, holder
+			f.verify[file.Number], f.owner[file.Number] = file, by
 		}
 	}
 }
@@ -171,14 +176,14 @@ func (f *files) other(ctx context.Context, n gc.Named) error {
 	key := base.ManifestObject(n.Manifest)
 	m, err := manifest.Read(ctx, f.c.cfg.Store, n.Manifest)
 	var wrong []Finding
-	complain := func(subject, format string, args ...any) {
-		wrong = append(wrong, Finding{Severity: Problem, Subject: subject, Text: fmt.Sprintf(format, args...)})
+	complain := func(_ Class, subject, format string, args ...any) {
+		wrong = append(wrong, found(Problem, BackupIncomplete, about{key: n.Key}, subject, format, args...))
 	}
 	switch {
 	case missing(err):
-		complain(key, "the manifest is missing; %s needs it", n.Holder)
+		complain(BackupIncomplete, key, "the manifest is missing; %s needs it", n.Holder)
 	case isCorrupt(err):
-		complain(key, "%s needs it: %v", n.Holder, err)
+		complain(BackupIncomplete, key, "%s needs it: %v", n.Holder, err)
 	case err != nil:
 		return err
 	default:
@@ -187,7 +192,7 @@ func (f *files) other(ctx context.Context, n gc.Named) error {
 				f.present(ctx, file, n.Holder, complain)
 			}
 		}
-		f.keep(key, m, n.Holder)
+		f.keep(key, m, holder{name: n.Holder})
 	}
 	if len(wrong) == 0 {
 		return nil
@@ -196,42 +201,43 @@ func (f *files) other(ctx context.Context, n gc.Named) error {
 	if err != nil || !ok {
 		return err
 	}
-	f.c.mu.Lock()
-	defer f.c.mu.Unlock()
-	f.c.report.Findings = append(f.c.report.Findings, wrong...)
+	f.c.add(wrong...)
 	return nil
 }
 
+// complaint files what is wrong with an object.
+type complaint func(class Class, subject, format string, args ...any)
+
 // present checks that a file is there as a manifest says.
-func (f *files) present(ctx context.Context, file manifest.File, holder string, complain func(subject, format string, args ...any)) {
+func (f *files) present(ctx context.Context, file manifest.File, holder string, complain complaint) {
 	key := base.SSTableObject(file.Number)
 	switch size, ok := f.sizes[key]; {
 	case !ok && !f.exists(ctx, file):
-		complain(key, "the SSTable is missing; %s needs it", holder)
+		complain(SSTableMissing, key, "the SSTable is missing; %s needs it", holder)
 	case ok && size != file.Size:
-		complain(key, "the SSTable has %d bytes, the manifest of %s says %d", size, holder, file.Size)
+		complain(SSTableMissing, key, "the SSTable has %d bytes, the manifest of %s says %d", size, holder, file.Size)
 	}
 }
 
 // run checks one run: the files are there, in order and apart.
-func (f *files) run(ctx context.Context, t meta.Tablet, name string, r manifest.Run, complain func(subject, format string, args ...any)) {
+func (f *files) run(ctx context.Context, t meta.Tablet, name string, r manifest.Run, complain complaint) {
 	var last []byte
 	cut := false // last is the upper bound of the reference before, exclusive
 	for _, file := range r {
 		f.present(ctx, file, tabletName(t.ID), complain)
 		if bytes.Compare(file.Smallest, file.Largest) > 0 || file.TailOffset < 0 || file.TailOffset >= file.Size {
-			complain(name, "its entry for SSTable %v contradicts itself", file.Number)
+			complain(ManifestWrong, name, "its entry for SSTable %v contradicts itself", file.Number)
 		}
 		first, end := file.Span()
 		if c := bytes.Compare(first, last); last != nil && (c < 0 || c == 0 && !cut) {
-			complain(name, "SSTable %v overlaps the one before it in its run", file.Number)
+			complain(ManifestWrong, name, "SSTable %v overlaps the one before it in its run", file.Number)
 		}
 		last, cut = end, len(file.Upper) > 0
 		if row, err := base.DecodeRow(first); err != nil || bytes.Compare(row, t.Start) < 0 {
-			complain(name, "it shows rows of SSTable %v before %q, where tablet %d begins", file.Number, t.Start, t.ID)
+			complain(ManifestWrong, name, "it shows rows of SSTable %v before %q, where tablet %d begins", file.Number, t.Start, t.ID)
 		}
 		if row, err := base.DecodeRow(end); err != nil || len(t.End) > 0 && (bytes.Compare(row, t.End) > 0 || bytes.Equal(row, t.End) && !cut) {
-			complain(name, "it shows rows of SSTable %v at or after %q, where tablet %d ends", file.Number, t.End, t.ID)
+			complain(ManifestWrong, name, "it shows rows of SSTable %v at or after %q, where tablet %d ends", file.Number, t.End, t.ID)
 		}
 	}
 }
@@ -254,7 +260,12 @@ func (f *files) deep(ctx context.Context) error {
 		err := verify(ctx, f.c.cfg.Store, file)
 		switch {
 		case isCorrupt(err):
-			f.c.problem(base.SSTableObject(file.Number), "%s needs it: %v", f.owner[file.Number], err)
+			by, key := f.owner[file.Number], base.SSTableObject(file.Number)
+			class := SSTableMissing
+			if by.tablet.ID == 0 {
+				class = BackupIncomplete
+			}
+			f.c.problem(class, about{tablet: by.tablet, key: key}, key, "%s needs it: %v", by.name, err)
 		case missing(err): // collected since, or complained about already
 		case err != nil:
 			return err

@@ -53,9 +53,24 @@ const (
 // Finding is one thing that is not as it should be.
 type Finding struct {
 	Severity Severity `json:"severity"`
+	// Class is what kind of thing it is.
+	Class Class `json:"class"`
 	// Subject is what it is about: "tablet 7", "log 1-5", an object's key.
 	Subject string `json:"subject"`
 	Text    string `json:"text"`
+
+	about about
+}
+
+// about is what a finding is about, as it was seen; what does not apply is
+// zero.
+type about struct {
+	key    string // of a record or an object
+	kv     lockservice.KV
+	tablet meta.Tablet
+	table  meta.Table
+	log    meta.Log
+	ref    ref
 }
 
 // String returns "subject: text".
@@ -83,6 +98,8 @@ type Report struct {
 	// Deep: all checksums were verified.
 	Deep     bool      `json:"deep"`
 	Findings []Finding `json:"findings"`
+
+	view *checker // what was seen, for repairs
 }
 
 // Problems returns the number of findings that are problems.
@@ -112,6 +129,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	slices.SortFunc(c.report.Findings, func(a, b Finding) int { // problems first
 		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Text, b.Text))
 	})
+	c.report.view = c
 	return &c.report, nil
 }
 
@@ -123,8 +141,9 @@ func (c *checker) run(ctx context.Context) error {
 	c.checkTablets()
 	c.checkReferences()
 	c.checkLogRecords()
+	c.checkMarks()
 	if _, err := root.Load(ctx, c.cfg.LockService, lockservice.ReadOptions{}); errors.Is(err, base.ErrCorrupt) {
-		c.problem("root index", "%v", err)
+		c.problem(RootDamaged, about{}, "root index", "%v", err)
 	} else if err != nil {
 		return err
 	}
@@ -146,6 +165,13 @@ type checker struct {
 	logs     map[base.Incarnation]meta.Log
 	refs     map[ref]base.Position
 	sessions map[base.Incarnation]bool // that are alive
+	servers  map[string]bool           // names of those that have a session
+	// seen holds the revisions of all keys that were read.
+	seen  map[string]lockservice.Revision
+	marks []lockservice.KV
+	// Of the bucket: what is named, and how large SSTables are.
+	named map[string]bool
+	sizes map[string]int64
 
 	mu     sync.Mutex // guards report and steps while workers run
 	report Report
@@ -158,18 +184,22 @@ type ref struct {
 	holder base.TabletID
 }
 
-func (c *checker) add(s Severity, subject, format string, args ...any) {
+func (c *checker) add(f ...Finding) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.report.Findings = append(c.report.Findings, Finding{Severity: s, Subject: subject, Text: fmt.Sprintf(format, args...)})
+	c.report.Findings = append(c.report.Findings, f...)
 }
 
-func (c *checker) problem(subject, format string, args ...any) {
-	c.add(Problem, subject, format, args...)
+func found(s Severity, class Class, a about, subject, format string, args ...any) Finding {
+	return Finding{Severity: s, Class: class, Subject: subject, Text: fmt.Sprintf(format, args...), about: a}
 }
 
-func (c *checker) notice(subject, format string, args ...any) {
-	c.add(Notice, subject, format, args...)
+func (c *checker) problem(class Class, a about, subject, format string, args ...any) {
+	c.add(found(Problem, class, a, subject, format, args...))
+}
+
+func (c *checker) notice(class Class, a about, subject, format string, args ...any) {
+	c.add(found(Notice, class, a, subject, format, args...))
 }
 
 // step tells the progress that one more object was checked.

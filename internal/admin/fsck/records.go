@@ -16,12 +16,13 @@ import (
 	"github.com/tabletdb/tabletdb/master/gc"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/proto/metapb"
+	"github.com/tabletdb/tabletdb/root"
 )
 
 // readRecords reads everything from one view at one revision (R11). A record
 // that does not decode is a finding, and left out.
 func (c *checker) readRecords(ctx context.Context) error {
-	prefixes := []string{meta.TablePrefix, meta.TableNamePrefix, meta.TabletPrefix, meta.LogPrefix, meta.LowPrefix, meta.RefPrefix}
+	prefixes := []string{meta.TablePrefix, meta.TableNamePrefix, meta.TabletPrefix, meta.LogPrefix, meta.LowPrefix, meta.RefPrefix, meta.MarkPrefix, meta.ServerPrefix, root.Prefix}
 	own := len(prefixes)
 	prefixes = append(prefixes, gc.RootPrefixes()...)
 	ranges := make([][2]string, len(prefixes))
@@ -33,10 +34,16 @@ func (c *checker) readRecords(ctx context.Context) error {
 		return fmt.Errorf("read the records: %w", err)
 	}
 	c.report.Revision = rev
+	c.seen = map[string]lockservice.Revision{}
+	for _, part := range kvs {
+		for _, kv := range part {
+			c.seen[kv.Key] = kv.ModRevision
+		}
+	}
 	c.decodeTables(kvs[0], kvs[1])
 	for _, kv := range kvs[2] {
 		if t, err := meta.DecodeTablet(kv); err != nil {
-			c.problem(fmt.Sprintf("key %q", kv.Key), "%v", err)
+			c.problem(TabletDamaged, about{key: kv.Key, kv: kv}, fmt.Sprintf("key %q", kv.Key), "%v", err)
 		} else {
 			c.tablets = append(c.tablets, t)
 		}
@@ -44,6 +51,13 @@ func (c *checker) readRecords(ctx context.Context) error {
 	c.report.Tablets = len(c.tablets)
 	c.decodeLogs(kvs[3], kvs[4])
 	c.decodeRefs(kvs[5])
+	c.marks = kvs[6]
+	c.servers = map[string]bool{}
+	for _, kv := range kvs[7] {
+		if s, err := meta.DecodeServer(kv); err == nil {
+			c.servers[s.Record.GetName()] = true
+		}
+	}
 	c.keepRoots(gc.Roots(kvs[own:]))
 	// Sessions are not in the view. Read after it they can only have ended
 	// since, which makes a notice of something that is under way.
@@ -76,7 +90,7 @@ func (c *checker) keepRoots(roots []gc.Named, wrong map[string]error) {
 	c.report.Backups, c.report.Snapshots = len(backups), len(snapshots)
 	for _, key := range slices.Sorted(maps.Keys(wrong)) {
 		if strings.HasPrefix(key, meta.BackupPrefix) || strings.HasPrefix(key, meta.SnapshotPrefix) { // the rest was complained about above
-			c.problem(fmt.Sprintf("key %q", key), "%v", wrong[key])
+			c.problem(BackupDamaged, about{key: key}, fmt.Sprintf("key %q", key), "%v", wrong[key])
 		}
 	}
 }
@@ -86,7 +100,7 @@ func (c *checker) decodeTables(tables, names []lockservice.KV) {
 	for _, kv := range tables {
 		t, err := meta.DecodeTable(kv)
 		if err != nil {
-			c.problem(fmt.Sprintf("key %q", kv.Key), "%v", err)
+			c.problem(TableDamaged, about{key: kv.Key}, fmt.Sprintf("key %q", kv.Key), "%v", err)
 			continue
 		}
 		c.tables[t.ID] = t
@@ -96,7 +110,7 @@ func (c *checker) decodeTables(tables, names []lockservice.KV) {
 	}
 	for _, kv := range names {
 		if len(kv.Value) != 8 {
-			c.problem(fmt.Sprintf("key %q", kv.Key), "its value has %d bytes, not the 8 of a table's id", len(kv.Value))
+			c.problem(NameAstray, about{key: kv.Key}, fmt.Sprintf("key %q", kv.Key), "its value has %d bytes, not the 8 of a table's id", len(kv.Value))
 			continue
 		}
 		c.names[strings.TrimPrefix(kv.Key, meta.TableNamePrefix)] = base.TableID(binary.BigEndian.Uint64(kv.Value))
@@ -113,14 +127,15 @@ func (c *checker) decodeLogs(logs, lows []lockservice.KV) {
 		name := strings.TrimPrefix(kv.Key, meta.LogPrefix)
 		l, err := decodeLog(kv, low[name])
 		if err != nil {
-			c.problem(fmt.Sprintf("key %q", kv.Key), "%v", err)
+			c.problem(LogDamaged, about{key: kv.Key, log: meta.Log{Incarnation: l.Incarnation}}, fmt.Sprintf("key %q", kv.Key), "%v", err)
+			delete(low, name)
 			continue
 		}
 		delete(low, name)
 		c.logs[l.Incarnation] = l
 	}
 	for _, name := range slices.Sorted(maps.Keys(low)) {
-		c.problem("log "+name, "key %q stands without the log's record", meta.LowPrefix+name)
+		c.problem(LowAlone, about{key: meta.LowPrefix + name}, "log "+name, "key %q stands without the log's record", meta.LowPrefix+name)
 	}
 	c.report.Logs = len(c.logs)
 }
@@ -133,7 +148,7 @@ func decodeLog(kv lockservice.KV, low []byte) (meta.Log, error) {
 		err = proto.Unmarshal(kv.Value, &p)
 	}
 	if err != nil || len(low) != 8 {
-		return meta.Log{}, fmt.Errorf("%w: log record %q", base.ErrCorrupt, kv.Key)
+		return meta.Log{Incarnation: e}, fmt.Errorf("%w: log record %q", base.ErrCorrupt, kv.Key)
 	}
 	return meta.Log{Incarnation: e, State: meta.LogState(p.State), Low: base.Position(binary.BigEndian.Uint64(low)), End: base.Position(p.End)}, nil
 }
@@ -145,7 +160,7 @@ func (c *checker) decodeRefs(kvs []lockservice.KV) {
 		e, err1 := base.ParseIncarnation(log)
 		id, err2 := strconv.ParseUint(holder, 16, 64)
 		if err1 != nil || err2 != nil || len(kv.Value) != 8 {
-			c.problem(fmt.Sprintf("key %q", kv.Key), "it is no reference to a log")
+			c.problem(RefDamaged, about{key: kv.Key}, fmt.Sprintf("key %q", kv.Key), "it is no reference to a log")
 			continue
 		}
 		c.refs[ref{e, base.TabletID(id)}] = base.Position(binary.BigEndian.Uint64(kv.Value))
@@ -157,7 +172,7 @@ func (c *checker) checkTables() {
 	for _, name := range slices.Sorted(maps.Keys(c.names)) {
 		t, ok := c.tables[c.names[name]]
 		if !ok || t.Record.Deleted || t.Name != name {
-			c.problem("table "+name, "its name leads to table %d, which is not it", c.names[name])
+			c.problem(NameAstray, about{key: meta.TableNamePrefix + name}, "table "+name, "its name leads to table %d, which is not it", c.names[name])
 		}
 	}
 	byTable := map[base.TableID][]meta.Tablet{}
@@ -167,19 +182,19 @@ func (c *checker) checkTables() {
 	for _, id := range slices.Sorted(maps.Keys(c.tables)) {
 		t := c.tables[id]
 		if t.Record.Deleted {
-			c.notice("table "+t.Name, "table %d is deleted; %d of its tablets are left to be dropped", id, len(byTable[id]))
+			c.notice(TableDeleted, about{table: t}, "table "+t.Name, "table %d is deleted; %d of its tablets are left to be dropped", id, len(byTable[id]))
 			continue
 		}
 		if c.names[t.Name] != id {
-			c.problem("table "+t.Name, "its name does not lead to it")
+			c.problem(NameMissing, about{table: t}, "table "+t.Name, "its name does not lead to it")
 		}
 		for _, wrong := range meta.CheckTiling(byTable[id]) {
-			c.problem("table "+t.Name, "%s", wrong)
+			c.problem(Tiling, about{table: t}, "table "+t.Name, "%s", wrong)
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(byTable)) {
 		if _, ok := c.tables[id]; !ok {
-			c.problem(fmt.Sprintf("table %d", id), "it has %d tablets but no schema", len(byTable[id]))
+			c.problem(NoSchema, about{table: meta.Table{ID: id}}, fmt.Sprintf("table %d", id), "it has %d tablets but no schema", len(byTable[id]))
 		}
 	}
 }
@@ -190,23 +205,23 @@ func (c *checker) checkTablets() {
 	for _, t := range c.tablets {
 		name := tabletName(t.ID)
 		if seen[t.ID] {
-			c.problem(name, "two records have this id")
+			c.problem(SameID, about{tablet: t}, name, "two records have this id")
 		}
 		seen[t.ID] = true
 		if (t.State == meta.Unassigned) != t.Owner.IsZero() {
-			c.problem(name, "it is %v, but its owner is %v", t.State, t.Owner)
+			c.problem(OwnerWrong, about{tablet: t}, name, "it is %v, but its owner is %v", t.State, t.Owner)
 		}
 		if t.State == meta.Serving && t.OwnEntry() < 0 {
-			c.problem(name, "it is serving, but has no entry for its owner's log %v (R5)", t.Owner)
+			c.problem(EntryMissing, about{tablet: t}, name, "it is serving, but has no entry for its owner's log %v (R5)", t.Owner)
 		}
 		if t.Manifest.IsZero() && t.Flushed > 0 && len(t.Parents) == 0 {
-			c.problem(name, "sequences up to %d are flushed, but it has no manifest", t.Flushed)
+			c.problem(ManifestMissing, about{tablet: t}, name, "sequences up to %d are flushed, but it has no manifest", t.Flushed)
 		}
 		switch {
 		case t.State != meta.Serving:
-			c.notice(name, "it is %v", t.State)
+			c.notice(Unserved, about{tablet: t}, name, "it is %v", t.State)
 		case !c.sessions[t.Owner]:
-			c.notice(name, "the session of its owner %v has ended: it is about to be taken over", t.Owner)
+			c.notice(OwnerGone, about{tablet: t}, name, "the session of its owner %v has ended: it is about to be taken over", t.Owner)
 		}
 		for _, l := range t.Logs {
 			c.checkEntry(t, l)
@@ -220,21 +235,22 @@ func (c *checker) checkEntry(t meta.Tablet, e meta.LogEntry) {
 	log, ok := c.logs[e.Log]
 	switch {
 	case !ok:
-		c.problem(name, "it needs log %v, of which there is no record", e.Log)
+		c.problem(LogForgotten, about{tablet: t, log: meta.Log{Incarnation: e.Log}}, name, "it needs log %v, of which there is no record", e.Log)
 		return
 	case e.Closed && e.To < e.From:
-		c.problem(name, "its entry for log %v covers [%d, %d)", e.Log, e.From, e.To)
+		c.problem(EntryWrong, about{tablet: t}, name, "its entry for log %v covers [%d, %d)", e.Log, e.From, e.To)
 	case e.Closed && log.State == meta.LogSealed && e.To > log.End:
-		c.problem(name, "its entry for log %v ends at %d, past the seal at %d", e.Log, e.To, log.End)
+		c.problem(EntryWrong, about{tablet: t}, name, "its entry for log %v ends at %d, past the seal at %d", e.Log, e.To, log.End)
 	case e.Closed && log.State == meta.LogOpen && e.From < log.Low:
-		c.problem(name, "log %v is truncated to %d, but it needs records from %d on (R2)", e.Log, log.Low, e.From)
+		c.problem(EntryWrong, about{tablet: t}, name, "log %v is truncated to %d, but it needs records from %d on (R2)", e.Log, log.Low, e.From)
 	}
 }
 
 // checkReferences compares the references with the entries of tablets (R2).
 func (c *checker) checkReferences() {
-	want := map[ref]base.Position{}
+	want, holders := map[ref]base.Position{}, map[base.TabletID]meta.Tablet{}
 	for _, t := range c.tablets {
+		holders[t.ID] = t
 		for _, l := range t.Logs {
 			r := ref{l.Log, t.ID}
 			if from, ok := want[r]; !ok || l.From < from {
@@ -249,31 +265,52 @@ func (c *checker) checkReferences() {
 		return int(int64(a.holder) - int64(b.holder))
 	}
 	for _, r := range slices.SortedFunc(maps.Keys(want), compare) {
+		a := about{tablet: holders[r.holder], ref: r}
 		switch from, ok := c.refs[r]; {
 		case !ok:
-			c.problem(tabletName(r.holder), "it needs log %v, but there is no reference that keeps the log (R2)", r.log)
+			c.problem(RefWrong, a, tabletName(r.holder), "it needs log %v, but there is no reference that keeps the log (R2)", r.log)
 		case from != want[r]:
-			c.problem(tabletName(r.holder), "it needs log %v from %d on, but its reference says %d (R2)", r.log, want[r], from)
+			c.problem(RefWrong, a, tabletName(r.holder), "it needs log %v from %d on, but its reference says %d (R2)", r.log, want[r], from)
 		}
 	}
 	for _, r := range slices.SortedFunc(maps.Keys(c.refs), compare) {
 		if _, ok := want[r]; !ok {
-			c.problem(logName(r.log), "tablet %d is said to need it, but no such tablet does: the log is kept for ever", r.holder)
+			c.problem(RefStale, about{tablet: holders[r.holder], ref: r}, logName(r.log), "tablet %d is said to need it, but no such tablet does: the log is kept for ever", r.holder)
 		}
 	}
 }
 
 // checkLogRecords compares the states of logs with those of their sessions.
 func (c *checker) checkLogRecords() {
+	needed := map[base.Incarnation]bool{}
+	for r := range c.refs {
+		needed[r.log] = true
+	}
+	for _, t := range c.tablets {
+		for _, l := range t.Logs {
+			needed[l.Log] = true
+		}
+	}
 	for _, e := range slices.SortedFunc(maps.Keys(c.logs), base.Incarnation.Compare) {
 		l := c.logs[e]
 		switch {
 		case l.State == meta.LogOpen && !c.sessions[e]:
-			c.notice(logName(e), "its session has ended, but it is not sealed yet")
+			c.notice(LogUnsealed, about{log: l}, logName(e), "its session has ended, but it is not sealed yet")
 		case l.State == meta.LogSealing:
-			c.notice(logName(e), "it is being sealed")
+			c.notice(LogUnsealed, about{log: l}, logName(e), "it is being sealed")
 		case l.State == meta.LogSealed && c.sessions[e]:
-			c.problem(logName(e), "it is sealed, but its session is alive")
+			c.problem(LogAlive, about{log: l}, logName(e), "it is sealed, but its session is alive")
+		case l.State == meta.LogSealed && !needed[e]:
+			c.notice(LogUncollected, about{log: l}, logName(e), "nothing needs it: it is about to be collected")
+		}
+	}
+}
+
+// checkMarks finds the drains of servers that do not run.
+func (c *checker) checkMarks() {
+	for _, kv := range c.marks {
+		if name, ok := meta.DrainedServer(kv.Key); ok && !c.servers[name] {
+			c.notice(MarkIdle, about{key: kv.Key}, "server "+name, "it is drained since %s, but no server of that name runs", kv.Value)
 		}
 	}
 }
