@@ -123,7 +123,7 @@ Exit codes:
   1  failed
   2  the command line, or what it asks for, is not valid
   3  the table, tablet, row, session, ... does not exist
-  4  check found problems, or import found bad rows
+  4  check found problems, import found bad rows, or something is not served
   5  something did not answer in time, or has no leader; try again
 
 Row keys, qualifiers and values with bytes that cannot be printed are shown as
@@ -164,7 +164,7 @@ func grouped(root *cobra.Command, id string, commands ...*cobra.Command) {
 }
 
 func (r *run) addCluster(root *cobra.Command) {
-	grouped(root, groupCluster, r.statusCommand(), r.serversCommand(), r.serverCommand(), r.balanceCommand(), r.recoveryCommand(), r.safeModeCommand(), r.checkCommand(), r.gcCommand(), r.raftCommand(), r.versionCommand())
+	grouped(root, groupCluster, r.statusCommand(), r.availabilityCommand(), r.serversCommand(), r.serverCommand(), r.balanceCommand(), r.recoveryCommand(), r.safeModeCommand(), r.checkCommand(), r.gcCommand(), r.raftCommand(), r.versionCommand())
 }
 
 func (r *run) addData(root *cobra.Command) {

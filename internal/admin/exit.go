@@ -58,7 +58,7 @@ func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(fo
 //	1  failed for another reason
 //	2  the command line, or what it asks for, is not valid
 //	3  something does not exist
-//	4  check found problems, or import found bad rows
+//	4  check found problems, import found bad rows, or availability unserved tablets
 //	5  something did not answer in time, or has no leader
 func ExitCode(err error) int {
 	var use *usageError

@@ -102,7 +102,7 @@ func overviewPage(q *request) (any, error) {
 func newMasterRow(v *view.View) masterRow {
 	m := masterRow{Address: v.Master.Address, Active: v.Master.Status != nil, Status: v.Master.Status.GetStatusAddress()}
 	if !m.Active {
-		m.Error = errText(v.Master.Err)
+		m.Error = v.Master.Reason()
 	}
 	return m
 }

@@ -2,8 +2,6 @@ package status
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/tabletdb/tabletdb/internal/admin/output"
@@ -78,7 +76,7 @@ func tabletPage(q *request) (any, error) {
 	}
 	b := &tabletBody{
 		tabletRow: newTabletRow(q.view, t), Address: t.OwnerAddress, Version: t.ManifestVersion, Flushed: uint64(t.Flushed),
-		Revision: uint64(t.Revision), Why: explain(q.view, t),
+		Revision: uint64(t.Revision), Why: q.view.Explain(t),
 	}
 	if !t.Manifest.IsZero() {
 		b.Manifest = base.ManifestObject(t.Manifest)
@@ -184,65 +182,4 @@ func logEntries(v *view.View, t *meta.Tablet) []logEntry {
 		list = append(list, x)
 	}
 	return list
-}
-
-// explain says why the tablet is as it is, and what it waits for.
-func explain(v *view.View, t *meta.Tablet) []string {
-	var why []string
-	say := func(format string, args ...any) { why = append(why, fmt.Sprintf(format, args...)) }
-	age := output.Duration(max(time.Since(t.Since), 0))
-	owner := v.Owner(t.Owner)
-	switch t.State {
-	case meta.Serving:
-		say("It has been served for %v.", age)
-	case meta.Assigned:
-		say("Its owner was told to load it %v ago and has not registered.", age)
-	default:
-		say("It has had no owner for %v: its rows cannot be read or written.", age)
-	}
-	if l := v.Load(t); l.GetError() != "" {
-		say("Its owner does not serve it: %s. It is tried again until the master gives it to another.", l.GetError())
-	}
-	if !t.Owner.IsZero() && owner == nil {
-		say("Its owner %v has no session any more: the next step is the fail-over, by the master.", t.Owner)
-	}
-	if owner != nil && owner.Err != nil {
-		say("Its owner does not answer: %v.", owner.Err)
-	}
-	if t.State != meta.Serving {
-		why = append(why, waits(v, t)...)
-	}
-	if n := len(t.Logs); n > 1 {
-		say("Records of it lie in %d parts of logs; a flush by the owner ends that.", n)
-	}
-	return why
-}
-
-// waits says what an unserved tablet waits for.
-func waits(v *view.View, t *meta.Tablet) (why []string) {
-	switch {
-	case v.Master.Status == nil:
-		why = append(why, "The master cannot be asked: "+errText(v.Master.Err)+".")
-	case v.Master.Status.GetSafeMode():
-		why = append(why, "The master is in safe mode and reassigns nothing: "+v.Master.Status.GetSafeModeReason()+". tabletadm safemode off ends it.")
-	case len(v.Servers) == 0:
-		why = append(why, "There is no tablet server to give it to.")
-	case t.State == meta.Unassigned:
-		why = append(why, "The master is about to choose an owner.")
-	}
-	for _, e := range t.Logs {
-		for _, l := range v.Logs {
-			if l.Incarnation == e.Log && l.State != meta.LogSealed && !e.Closed && e.Log != t.Owner {
-				why = append(why, fmt.Sprintf("The log of %v, which holds records of it, is %v and must be sealed first.", l.Incarnation, l.State))
-			}
-		}
-	}
-	return why
-}
-
-func errText(err error) string {
-	if err == nil {
-		err = errors.New("it has not answered")
-	}
-	return err.Error()
 }
