@@ -80,6 +80,7 @@ func (t *term) run(ctx context.Context, ready func()) error {
 	t.jobs.Go(func() { t.gcLoop(ctx) })
 	t.jobs.Go(func() { t.stuckLoop(ctx) })
 	t.jobs.Go(func() { t.balanceLoop(ctx) })
+	t.jobs.Go(func() { t.bulkLoop(ctx) })
 	t.reconcileLoop(ctx)
 	return nil
 }

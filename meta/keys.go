@@ -22,6 +22,11 @@ const (
 	// SnapshotPrefix is of the snapshots, roots as well.
 	SnapshotPrefix = "admin/snapshot/"
 	MarkPrefix     = "mark/"
+	// BulkPrefix is of the bulk loads that are decided and not adopted by all
+	// tablets: roots as well.
+	BulkPrefix = "bulk/"
+	// BulkProofPrefix is of ephemeral keys of loaders: what they have decided.
+	BulkProofPrefix = "bulkproof/"
 )
 
 // MasterLock is the lock that the active master holds; its data is the
@@ -55,6 +60,19 @@ func refPrefix(e base.Incarnation) string { return RefPrefix + e.String() + "/" 
 
 func refKey(e base.Incarnation, holder base.TabletID) string {
 	return fmt.Sprintf("%s%016x", refPrefix(e), uint64(holder))
+}
+
+// bulkPrefixOf returns the prefix of the keys of a table's bulk loads.
+func bulkPrefixOf(table base.TableID) string {
+	return fmt.Sprintf("%s%016x/", BulkPrefix, uint64(table))
+}
+
+func bulkKey(table base.TableID, id base.LoadID) string {
+	return fmt.Sprintf("%s%016x", bulkPrefixOf(table), uint64(id))
+}
+
+func bulkProofKey(id base.LoadID) string {
+	return fmt.Sprintf("%s%016x", BulkProofPrefix, uint64(id))
 }
 
 func tableKey(id base.TableID) string { return fmt.Sprintf("%s%016x", TablePrefix, uint64(id)) }

@@ -95,6 +95,9 @@ type Merging struct {
 	Last base.Seq
 	// Begin is the position that the next record of the log can get.
 	Begin base.Position
+	// Loads are the bulk loads that both have adopted. Whatever else either
+	// names is not pending any more (CommonLoads).
+	Loads []base.LoadID
 	Why   string // for people
 }
 
@@ -118,7 +121,13 @@ func Merge(left, right Tablet, m Merging, now time.Time) (Reshape, error) {
 		return Reshape{}, fmt.Errorf("%w: merge of tablets %d and %d to manifest %v, version %d, sequence %d", base.ErrPrecondition,
 			left.ID, right.ID, m.Manifest, m.ManifestVersion, m.Last)
 	}
+	for _, id := range m.Loads {
+		if !left.Adopted(id) || !right.Adopted(id) {
+			return Reshape{}, fmt.Errorf("%w: merge of tablets %d and %d, of which one has not adopted bulk load %d", base.ErrPrecondition, left.ID, right.ID, id)
+		}
+	}
 	n := right.clone()
+	n.Loads = m.Loads
 	n.ID, n.Start, n.Epoch, n.Since = m.ID, left.Start, max(left.Epoch, right.Epoch)+1, now
 	n.Manifest, n.ManifestVersion, n.Flushed, n.NextSeq = m.Manifest, m.ManifestVersion, m.Last, m.Last+1
 	n.Logs = []LogEntry{{Log: n.Owner, Tablet: n.ID, Epoch: n.Epoch, From: m.Begin}}

@@ -280,8 +280,9 @@ func (s *Store) DropTablets(ctx context.Context, t Table, tablets []Tablet, forg
 		x.If = append(x.If, lockservice.ModRevisionIs(tb.Key(), tb.Revision))
 		x.Then = append(append(x.Then, lockservice.Delete(tb.Key())), refOps(tb, Tablet{})...)
 	}
-	if forget {
-		x.Then = append(x.Then, lockservice.Delete(tableKey(t.ID)))
+	if forget { // loads of it are decided no more, for they compare the schema
+		p := bulkPrefixOf(t.ID)
+		x.Then = append(x.Then, lockservice.Delete(tableKey(t.ID)), lockservice.DeleteRange(p, lockservice.PrefixEnd(p)))
 	}
 	res, err := s.ls.Txn(ctx, x)
 	if err != nil {

@@ -68,6 +68,9 @@ type Tablet struct {
 	Since           time.Time
 	Parents         []base.TabletID
 	Why             string // the last decision about the tablet, for people
+	// Loads are the bulk loads that the tablet has adopted, for as long as they
+	// may be pending elsewhere; in order.
+	Loads []base.LoadID
 
 	// Revision is the ModRevision of the record; 0 for one not yet stored.
 	Revision lockservice.Revision
@@ -148,6 +151,9 @@ func (t Tablet) Proto() *metapb.TabletRecord {
 	for _, id := range t.Parents {
 		p.Parents = append(p.Parents, uint64(id))
 	}
+	for _, id := range t.Loads {
+		p.Loads = append(p.Loads, uint64(id))
+	}
 	return p
 }
 
@@ -187,6 +193,9 @@ func DecodeTablet(kv lockservice.KV) (Tablet, error) {
 	}
 	for _, id := range p.Parents {
 		t.Parents = append(t.Parents, base.TabletID(id))
+	}
+	for _, id := range p.Loads {
+		t.Loads = append(t.Loads, base.LoadID(id))
 	}
 	if t.State == 0 || t.ID == 0 || t.Key() != kv.Key {
 		return Tablet{}, fmt.Errorf("%w: record %q does not belong there (tablet %d, state %v)", base.ErrCorrupt, kv.Key, t.ID, p.State)

@@ -82,4 +82,6 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	counter("flushed_bytes_total", "Bytes of files written by flushes.", float64(s.env.Counts.FlushedBytes.Load()))
 	counter("compactions_total", "Compactions.", float64(s.env.Counts.Compactions.Load()))
 	counter("compacted_bytes_total", "Bytes of files written by compactions.", float64(s.env.Counts.CompactedBytes.Load()))
+	counter("adoptions_total", "Bulk loads adopted by tablets.", float64(s.env.Counts.Adoptions.Load()))
+	counter("adopted_bytes_total", "Bytes of files of bulk loads adopted.", float64(s.env.Counts.AdoptedBytes.Load()))
 }

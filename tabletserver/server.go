@@ -145,6 +145,7 @@ type Server struct {
 
 	tablets  sync.Map // base.TabletID -> *tablet.Tablet
 	loading  chan struct{}
+	adopting chan struct{} // permits for adoptions of bulk loads
 	flushes  *queue
 	compacts *queue
 	rates    rates
@@ -172,7 +173,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, meta: meta.NewStore(cfg.LockService), started: time.Now(),
 		cache: sstable.NewCache(cfg.Options.CacheBytes), done: make(chan struct{}),
-		loading: make(chan struct{}, cfg.Options.Loaders),
+		loading: make(chan struct{}, cfg.Options.Loaders), adopting: make(chan struct{}, cfg.Options.Flushers),
 		flushes: newQueue(), compacts: newQueue(), heat: heatmap.NewRecorder(cfg.Options.Heat, time.Now()),
 	}
 	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))

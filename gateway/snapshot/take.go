@@ -112,6 +112,9 @@ func (k *Taker) try(ctx context.Context, name string, use Use) error {
 		if t.ID != id {
 			return fmt.Errorf("%w: table %s was replaced by another", base.ErrNotServing, name)
 		}
+		if err := k.noneLoading(ctx, t); err != nil { // after the records were read
+			return err
+		}
 		img, cond, err := capture(t, tablets, holders)
 		if err != nil {
 			return err
@@ -137,6 +140,17 @@ func (k *Taker) read(ctx context.Context, name string) (meta.Table, []meta.Table
 	}
 	tablets, err := k.meta.Tablets(ctx, t.ID, lockservice.ReadOptions{})
 	return t, tablets, err
+}
+
+// noneLoading returns an error that passes where some tablets of the table may
+// have adopted a bulk load and others not. One that is decided later cannot be
+// adopted by a tablet whose record is as it was.
+func (k *Taker) noneLoading(ctx context.Context, t meta.Table) error {
+	loads, err := k.meta.BulkLoads(ctx, t.ID)
+	if err == nil && len(loads) > 0 {
+		err = fmt.Errorf("%w: bulk load %d into table %s is not adopted by all of its tablets yet", base.ErrUnavailable, loads[0].ID, t.Name)
+	}
+	return err
 }
 
 // holder is who serves a tablet, and under which epoch.

@@ -38,7 +38,7 @@ func (r *run) gcCommand() *cobra.Command {
 				what string
 				n    gc.Count
 			}{{"named by tablets", report.Live}, {"kept for deleted tables", report.Deleted}, {"kept for backups", report.Backups},
-				{"kept for snapshots", report.Snapshots},
+				{"kept for snapshots", report.Snapshots}, {"of bulk loads", report.Loads},
 				{"in flight", report.InFlight}, {"still read", report.Pinned}, {"garbage", report.Garbage}} {
 				p.Row(x.what, x.n.Objects, output.Size(x.n.Bytes))
 			}
@@ -48,7 +48,7 @@ func (r *run) gcCommand() *cobra.Command {
 	}))
 	c.Long = `Say why the SSTables and manifests of the bucket are there, and delete those that
 nothing names: no tablet, no deleted table that may come back, no backup or snapshot,
-and no server that is alive. The active master does the same every 10 minutes. It may run
+no bulk load that is pending, and no server or loader that is alive. The active master does the same every 10 minutes. It may run
 while the cluster works, and needs no master; all tablet servers must answer.`
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "delete nothing")
 	return c

@@ -15,6 +15,9 @@ type TableID uint64
 // new ids (rules R8 and R9).
 type TabletID uint64
 
+// LoadID names a bulk load for ever.
+type LoadID uint64
+
 // FamilyID names a column family within its table. Ids start at 1, rise with
 // each family created and are never reused, so that a family which is dropped
 // and created again does not show old cells. Cells of a row are ordered by

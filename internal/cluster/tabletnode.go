@@ -313,6 +313,10 @@ func (c *control) Merge(ctx context.Context, r *controlpb.MergeRequest) (*contro
 	return pass(ctx, c.n, r, (*tabletserver.Control).Merge)
 }
 
+func (c *control) Adopt(ctx context.Context, r *controlpb.AdoptRequest) (*controlpb.AdoptResponse, error) {
+	return pass(ctx, c.n, r, (*tabletserver.Control).Adopt)
+}
+
 func (c *control) Activity(ctx context.Context, r *controlpb.ActivityRequest) (*controlpb.ActivityResponse, error) {
 	return pass(ctx, c.n, r, (*tabletserver.Control).Activity)
 }

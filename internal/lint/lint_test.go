@@ -27,7 +27,7 @@ var floors = map[string]int{
 	"meta":         4,
 	"client":       5,
 	"tabletserver": 6, "master": 6, "gateway": 6,
-	"internal/cluster": 7, "internal/status": 7,
+	"internal/cluster": 7, "internal/status": 7, "client/bulkload": 7,
 	"internal/daemon": 8, "internal/admin": 8, "internal/bench": 8, "internal/demo": 8,
 	"cmd": 9, "integration": 9,
 }

@@ -50,6 +50,8 @@ func decide(s state) *Report {
 			r.Live.add(o)
 		case root == ByDeleted:
 			r.Deleted.add(o)
+		case root == ByLoad:
+			r.Loads.add(o)
 		case root == ByBackup:
 			r.Backups.add(o)
 		case root == BySnapshot:
@@ -83,6 +85,7 @@ type Report struct {
 	Deleted   Count `json:"deleted"`   // kept for deleted tables that may come back
 	Backups   Count `json:"backups"`   // kept for backups alone
 	Snapshots Count `json:"snapshots"` // kept for snapshots, and perhaps backups
+	Loads     Count `json:"loads"`     // of bulk loads that tablets are about to adopt
 	InFlight  Count `json:"in_flight"` // being made, or of a session that did not say
 	Pinned    Count `json:"pinned"`    // still read, and named by nothing
 	Garbage   Count `json:"garbage"`

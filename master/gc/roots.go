@@ -20,6 +20,7 @@ const (
 	Unnamed Root = iota
 	ByBackup
 	BySnapshot
+	ByLoad    // a bulk load that is not adopted by all tablets
 	ByDeleted // a table that may come back
 	ByTablet
 )
@@ -34,7 +35,7 @@ type Named struct {
 
 // RootPrefixes returns the prefixes of the keys that Roots looks at.
 func RootPrefixes() []string {
-	return []string{meta.TabletPrefix, meta.TablePrefix, meta.BackupPrefix, meta.SnapshotPrefix}
+	return []string{meta.TabletPrefix, meta.TablePrefix, meta.BackupPrefix, meta.SnapshotPrefix, meta.BulkPrefix}
 }
 
 // Roots returns all manifests that are named, for whoever has to know what is
@@ -76,6 +77,14 @@ func Roots(kvs [][]lockservice.KV) (named []Named, wrong map[string]error) {
 			named = append(named, list...)
 		}
 	}
+	for _, kv := range kvs[2+len(kept())] {
+		b, err := meta.DecodeBulkLoad(kv)
+		if err != nil {
+			wrong[kv.Key] = err
+			continue
+		}
+		named = append(named, Named{b.Manifest, ByLoad, fmt.Sprintf("bulk load %d", b.ID), kv.Key})
+	}
 	return named, wrong
 }
 
@@ -93,7 +102,8 @@ type keeping struct {
 	empty  func() image
 }
 
-// kept returns the kinds of images, in the order of RootPrefixes.
+// kept returns the kinds of images, in the order of RootPrefixes,
+// which has them behind tablets and tables.
 func kept() []keeping {
 	return []keeping{
 		{ByBackup, "backup ", meta.BackupPrefix, func() image { return &adminstorepb.Backup{} }},

@@ -27,6 +27,94 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type AdoptRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tablet        *TabletID              `protobuf:"bytes,1,opt,name=tablet,proto3" json:"tablet,omitempty"`
+	Load          uint64                 `protobuf:"varint,2,opt,name=load,proto3" json:"load,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptRequest) Reset() {
+	*x = AdoptRequest{}
+	mi := &file_controlpb_control_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptRequest) ProtoMessage() {}
+
+func (x *AdoptRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptRequest.ProtoReflect.Descriptor instead.
+func (*AdoptRequest) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *AdoptRequest) GetTablet() *TabletID {
+	if x != nil {
+		return x.Tablet
+	}
+	return nil
+}
+
+func (x *AdoptRequest) GetLoad() uint64 {
+	if x != nil {
+		return x.Load
+	}
+	return 0
+}
+
+type AdoptResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptResponse) Reset() {
+	*x = AdoptResponse{}
+	mi := &file_controlpb_control_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptResponse) ProtoMessage() {}
+
+func (x *AdoptResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptResponse.ProtoReflect.Descriptor instead.
+func (*AdoptResponse) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{1}
+}
+
 type SplitRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Tablet        *TabletID              `protobuf:"bytes,1,opt,name=tablet,proto3" json:"tablet,omitempty"`
@@ -39,7 +127,7 @@ type SplitRequest struct {
 
 func (x *SplitRequest) Reset() {
 	*x = SplitRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[0]
+	mi := &file_controlpb_control_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -51,7 +139,7 @@ func (x *SplitRequest) String() string {
 func (*SplitRequest) ProtoMessage() {}
 
 func (x *SplitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[0]
+	mi := &file_controlpb_control_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -64,7 +152,7 @@ func (x *SplitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitRequest.ProtoReflect.Descriptor instead.
 func (*SplitRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{0}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *SplitRequest) GetTablet() *TabletID {
@@ -105,7 +193,7 @@ type SplitResponse struct {
 
 func (x *SplitResponse) Reset() {
 	*x = SplitResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[1]
+	mi := &file_controlpb_control_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -117,7 +205,7 @@ func (x *SplitResponse) String() string {
 func (*SplitResponse) ProtoMessage() {}
 
 func (x *SplitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[1]
+	mi := &file_controlpb_control_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -130,7 +218,7 @@ func (x *SplitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitResponse.ProtoReflect.Descriptor instead.
 func (*SplitResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{1}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SplitResponse) GetRow() []byte {
@@ -158,7 +246,7 @@ type MergeRequest struct {
 
 func (x *MergeRequest) Reset() {
 	*x = MergeRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[2]
+	mi := &file_controlpb_control_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -170,7 +258,7 @@ func (x *MergeRequest) String() string {
 func (*MergeRequest) ProtoMessage() {}
 
 func (x *MergeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[2]
+	mi := &file_controlpb_control_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -183,7 +271,7 @@ func (x *MergeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeRequest.ProtoReflect.Descriptor instead.
 func (*MergeRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{2}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *MergeRequest) GetLeft() *TabletID {
@@ -216,7 +304,7 @@ type MergeResponse struct {
 
 func (x *MergeResponse) Reset() {
 	*x = MergeResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[3]
+	mi := &file_controlpb_control_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -228,7 +316,7 @@ func (x *MergeResponse) String() string {
 func (*MergeResponse) ProtoMessage() {}
 
 func (x *MergeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[3]
+	mi := &file_controlpb_control_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -241,7 +329,7 @@ func (x *MergeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeResponse.ProtoReflect.Descriptor instead.
 func (*MergeResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{3}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *MergeResponse) GetMerged() *TabletID {
@@ -263,7 +351,7 @@ type TabletID struct {
 
 func (x *TabletID) Reset() {
 	*x = TabletID{}
-	mi := &file_controlpb_control_proto_msgTypes[4]
+	mi := &file_controlpb_control_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -275,7 +363,7 @@ func (x *TabletID) String() string {
 func (*TabletID) ProtoMessage() {}
 
 func (x *TabletID) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[4]
+	mi := &file_controlpb_control_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -288,7 +376,7 @@ func (x *TabletID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TabletID.ProtoReflect.Descriptor instead.
 func (*TabletID) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{4}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TabletID) GetTable() uint64 {
@@ -328,7 +416,7 @@ type LoadRequest struct {
 
 func (x *LoadRequest) Reset() {
 	*x = LoadRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[5]
+	mi := &file_controlpb_control_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -340,7 +428,7 @@ func (x *LoadRequest) String() string {
 func (*LoadRequest) ProtoMessage() {}
 
 func (x *LoadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[5]
+	mi := &file_controlpb_control_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -353,7 +441,7 @@ func (x *LoadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadRequest.ProtoReflect.Descriptor instead.
 func (*LoadRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{5}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LoadRequest) GetTablets() []*TabletID {
@@ -371,7 +459,7 @@ type LoadResponse struct {
 
 func (x *LoadResponse) Reset() {
 	*x = LoadResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[6]
+	mi := &file_controlpb_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -383,7 +471,7 @@ func (x *LoadResponse) String() string {
 func (*LoadResponse) ProtoMessage() {}
 
 func (x *LoadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[6]
+	mi := &file_controlpb_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -396,7 +484,7 @@ func (x *LoadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadResponse.ProtoReflect.Descriptor instead.
 func (*LoadResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{6}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{8}
 }
 
 type UnloadRequest struct {
@@ -413,7 +501,7 @@ type UnloadRequest struct {
 
 func (x *UnloadRequest) Reset() {
 	*x = UnloadRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[7]
+	mi := &file_controlpb_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -425,7 +513,7 @@ func (x *UnloadRequest) String() string {
 func (*UnloadRequest) ProtoMessage() {}
 
 func (x *UnloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[7]
+	mi := &file_controlpb_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +526,7 @@ func (x *UnloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnloadRequest.ProtoReflect.Descriptor instead.
 func (*UnloadRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{7}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UnloadRequest) GetTablet() *TabletID {
@@ -477,7 +565,7 @@ type UnloadResponse struct {
 
 func (x *UnloadResponse) Reset() {
 	*x = UnloadResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[8]
+	mi := &file_controlpb_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -489,7 +577,7 @@ func (x *UnloadResponse) String() string {
 func (*UnloadResponse) ProtoMessage() {}
 
 func (x *UnloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[8]
+	mi := &file_controlpb_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -502,7 +590,7 @@ func (x *UnloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnloadResponse.ProtoReflect.Descriptor instead.
 func (*UnloadResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{8}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{10}
 }
 
 type StatusRequest struct {
@@ -514,7 +602,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[9]
+	mi := &file_controlpb_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -526,7 +614,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[9]
+	mi := &file_controlpb_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -539,7 +627,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{9}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StatusRequest) GetOmitTablets() bool {
@@ -575,7 +663,7 @@ type TabletLoad struct {
 
 func (x *TabletLoad) Reset() {
 	*x = TabletLoad{}
-	mi := &file_controlpb_control_proto_msgTypes[10]
+	mi := &file_controlpb_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +675,7 @@ func (x *TabletLoad) String() string {
 func (*TabletLoad) ProtoMessage() {}
 
 func (x *TabletLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[10]
+	mi := &file_controlpb_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +688,7 @@ func (x *TabletLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TabletLoad.ProtoReflect.Descriptor instead.
 func (*TabletLoad) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{10}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TabletLoad) GetTablet() uint64 {
@@ -742,7 +830,7 @@ type ServerLoad struct {
 
 func (x *ServerLoad) Reset() {
 	*x = ServerLoad{}
-	mi := &file_controlpb_control_proto_msgTypes[11]
+	mi := &file_controlpb_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -754,7 +842,7 @@ func (x *ServerLoad) String() string {
 func (*ServerLoad) ProtoMessage() {}
 
 func (x *ServerLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[11]
+	mi := &file_controlpb_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -767,7 +855,7 @@ func (x *ServerLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerLoad.ProtoReflect.Descriptor instead.
 func (*ServerLoad) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{11}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ServerLoad) GetCpu() float64 {
@@ -914,7 +1002,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[12]
+	mi := &file_controlpb_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -926,7 +1014,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[12]
+	mi := &file_controlpb_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -939,7 +1027,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{12}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StatusResponse) GetServer() *metapb.ServerRecord {
@@ -973,7 +1061,7 @@ type FlushRequest struct {
 
 func (x *FlushRequest) Reset() {
 	*x = FlushRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[13]
+	mi := &file_controlpb_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -985,7 +1073,7 @@ func (x *FlushRequest) String() string {
 func (*FlushRequest) ProtoMessage() {}
 
 func (x *FlushRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[13]
+	mi := &file_controlpb_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -998,7 +1086,7 @@ func (x *FlushRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushRequest.ProtoReflect.Descriptor instead.
 func (*FlushRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{13}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *FlushRequest) GetTable() uint64 {
@@ -1024,7 +1112,7 @@ type FlushResponse struct {
 
 func (x *FlushResponse) Reset() {
 	*x = FlushResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[14]
+	mi := &file_controlpb_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1036,7 +1124,7 @@ func (x *FlushResponse) String() string {
 func (*FlushResponse) ProtoMessage() {}
 
 func (x *FlushResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[14]
+	mi := &file_controlpb_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1049,7 +1137,7 @@ func (x *FlushResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushResponse.ProtoReflect.Descriptor instead.
 func (*FlushResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{14}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FlushResponse) GetTablets() uint32 {
@@ -1069,7 +1157,7 @@ type CompactRequest struct {
 
 func (x *CompactRequest) Reset() {
 	*x = CompactRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[15]
+	mi := &file_controlpb_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +1169,7 @@ func (x *CompactRequest) String() string {
 func (*CompactRequest) ProtoMessage() {}
 
 func (x *CompactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[15]
+	mi := &file_controlpb_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +1182,7 @@ func (x *CompactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactRequest.ProtoReflect.Descriptor instead.
 func (*CompactRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{15}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CompactRequest) GetTable() uint64 {
@@ -1120,7 +1208,7 @@ type CompactResponse struct {
 
 func (x *CompactResponse) Reset() {
 	*x = CompactResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[16]
+	mi := &file_controlpb_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1132,7 +1220,7 @@ func (x *CompactResponse) String() string {
 func (*CompactResponse) ProtoMessage() {}
 
 func (x *CompactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[16]
+	mi := &file_controlpb_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1145,7 +1233,7 @@ func (x *CompactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactResponse.ProtoReflect.Descriptor instead.
 func (*CompactResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{16}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CompactResponse) GetTablets() uint32 {
@@ -1164,7 +1252,7 @@ type RefreshSchemasRequest struct {
 
 func (x *RefreshSchemasRequest) Reset() {
 	*x = RefreshSchemasRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[17]
+	mi := &file_controlpb_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1176,7 +1264,7 @@ func (x *RefreshSchemasRequest) String() string {
 func (*RefreshSchemasRequest) ProtoMessage() {}
 
 func (x *RefreshSchemasRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[17]
+	mi := &file_controlpb_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1189,7 +1277,7 @@ func (x *RefreshSchemasRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshSchemasRequest.ProtoReflect.Descriptor instead.
 func (*RefreshSchemasRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{17}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RefreshSchemasRequest) GetRevision() uint64 {
@@ -1207,7 +1295,7 @@ type RefreshSchemasResponse struct {
 
 func (x *RefreshSchemasResponse) Reset() {
 	*x = RefreshSchemasResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[18]
+	mi := &file_controlpb_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +1307,7 @@ func (x *RefreshSchemasResponse) String() string {
 func (*RefreshSchemasResponse) ProtoMessage() {}
 
 func (x *RefreshSchemasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[18]
+	mi := &file_controlpb_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +1320,7 @@ func (x *RefreshSchemasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshSchemasResponse.ProtoReflect.Descriptor instead.
 func (*RefreshSchemasResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{18}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{20}
 }
 
 type FilesRequest struct {
@@ -1243,7 +1331,7 @@ type FilesRequest struct {
 
 func (x *FilesRequest) Reset() {
 	*x = FilesRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[19]
+	mi := &file_controlpb_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +1343,7 @@ func (x *FilesRequest) String() string {
 func (*FilesRequest) ProtoMessage() {}
 
 func (x *FilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[19]
+	mi := &file_controlpb_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +1356,7 @@ func (x *FilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilesRequest.ProtoReflect.Descriptor instead.
 func (*FilesRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{19}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{21}
 }
 
 type FilesResponse struct {
@@ -1285,7 +1373,7 @@ type FilesResponse struct {
 
 func (x *FilesResponse) Reset() {
 	*x = FilesResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[20]
+	mi := &file_controlpb_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1385,7 @@ func (x *FilesResponse) String() string {
 func (*FilesResponse) ProtoMessage() {}
 
 func (x *FilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[20]
+	mi := &file_controlpb_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1398,7 @@ func (x *FilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilesResponse.ProtoReflect.Descriptor instead.
 func (*FilesResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{20}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FilesResponse) GetServer() *metapb.Incarnation {
@@ -1343,7 +1431,7 @@ type DescribeRequest struct {
 
 func (x *DescribeRequest) Reset() {
 	*x = DescribeRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[21]
+	mi := &file_controlpb_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1355,7 +1443,7 @@ func (x *DescribeRequest) String() string {
 func (*DescribeRequest) ProtoMessage() {}
 
 func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[21]
+	mi := &file_controlpb_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1368,7 +1456,7 @@ func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeRequest.ProtoReflect.Descriptor instead.
 func (*DescribeRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{21}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DescribeRequest) GetTablet() uint64 {
@@ -1392,7 +1480,7 @@ type DescribeResponse struct {
 
 func (x *DescribeResponse) Reset() {
 	*x = DescribeResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[22]
+	mi := &file_controlpb_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1492,7 @@ func (x *DescribeResponse) String() string {
 func (*DescribeResponse) ProtoMessage() {}
 
 func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[22]
+	mi := &file_controlpb_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1505,7 @@ func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeResponse.ProtoReflect.Descriptor instead.
 func (*DescribeResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{22}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DescribeResponse) GetLoad() *TabletLoad {
@@ -1470,7 +1558,7 @@ type ActivityRequest struct {
 
 func (x *ActivityRequest) Reset() {
 	*x = ActivityRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[23]
+	mi := &file_controlpb_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +1570,7 @@ func (x *ActivityRequest) String() string {
 func (*ActivityRequest) ProtoMessage() {}
 
 func (x *ActivityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[23]
+	mi := &file_controlpb_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +1583,7 @@ func (x *ActivityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivityRequest.ProtoReflect.Descriptor instead.
 func (*ActivityRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{23}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{25}
 }
 
 // Job is one piece of work on one tablet: a flush, a compaction or a load.
@@ -1516,7 +1604,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_controlpb_control_proto_msgTypes[24]
+	mi := &file_controlpb_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1528,7 +1616,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[24]
+	mi := &file_controlpb_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1541,7 +1629,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{24}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Job) GetKind() string {
@@ -1619,7 +1707,7 @@ type ActivityResponse struct {
 
 func (x *ActivityResponse) Reset() {
 	*x = ActivityResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[25]
+	mi := &file_controlpb_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +1719,7 @@ func (x *ActivityResponse) String() string {
 func (*ActivityResponse) ProtoMessage() {}
 
 func (x *ActivityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[25]
+	mi := &file_controlpb_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +1732,7 @@ func (x *ActivityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivityResponse.ProtoReflect.Descriptor instead.
 func (*ActivityResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{25}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ActivityResponse) GetRunning() []*Job {
@@ -1685,7 +1773,7 @@ type HeatRequest struct {
 
 func (x *HeatRequest) Reset() {
 	*x = HeatRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[26]
+	mi := &file_controlpb_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +1785,7 @@ func (x *HeatRequest) String() string {
 func (*HeatRequest) ProtoMessage() {}
 
 func (x *HeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[26]
+	mi := &file_controlpb_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +1798,7 @@ func (x *HeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeatRequest.ProtoReflect.Descriptor instead.
 func (*HeatRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{26}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *HeatRequest) GetTable() uint64 {
@@ -1743,7 +1831,7 @@ type HeatBucket struct {
 
 func (x *HeatBucket) Reset() {
 	*x = HeatBucket{}
-	mi := &file_controlpb_control_proto_msgTypes[27]
+	mi := &file_controlpb_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1755,7 +1843,7 @@ func (x *HeatBucket) String() string {
 func (*HeatBucket) ProtoMessage() {}
 
 func (x *HeatBucket) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[27]
+	mi := &file_controlpb_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1768,7 +1856,7 @@ func (x *HeatBucket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeatBucket.ProtoReflect.Descriptor instead.
 func (*HeatBucket) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{27}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *HeatBucket) GetTable() uint64 {
@@ -1824,7 +1912,7 @@ type HeatSlot struct {
 
 func (x *HeatSlot) Reset() {
 	*x = HeatSlot{}
-	mi := &file_controlpb_control_proto_msgTypes[28]
+	mi := &file_controlpb_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +1924,7 @@ func (x *HeatSlot) String() string {
 func (*HeatSlot) ProtoMessage() {}
 
 func (x *HeatSlot) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[28]
+	mi := &file_controlpb_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +1937,7 @@ func (x *HeatSlot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeatSlot.ProtoReflect.Descriptor instead.
 func (*HeatSlot) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{28}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *HeatSlot) GetStartUs() int64 {
@@ -1883,7 +1971,7 @@ type HeatResponse struct {
 
 func (x *HeatResponse) Reset() {
 	*x = HeatResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[29]
+	mi := &file_controlpb_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1895,7 +1983,7 @@ func (x *HeatResponse) String() string {
 func (*HeatResponse) ProtoMessage() {}
 
 func (x *HeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[29]
+	mi := &file_controlpb_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1908,7 +1996,7 @@ func (x *HeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeatResponse.ProtoReflect.Descriptor instead.
 func (*HeatResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{29}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *HeatResponse) GetSlotUs() int64 {
@@ -1936,7 +2024,7 @@ type SplitTabletRequest struct {
 
 func (x *SplitTabletRequest) Reset() {
 	*x = SplitTabletRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[30]
+	mi := &file_controlpb_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1948,7 +2036,7 @@ func (x *SplitTabletRequest) String() string {
 func (*SplitTabletRequest) ProtoMessage() {}
 
 func (x *SplitTabletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[30]
+	mi := &file_controlpb_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1961,7 +2049,7 @@ func (x *SplitTabletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitTabletRequest.ProtoReflect.Descriptor instead.
 func (*SplitTabletRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{30}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SplitTabletRequest) GetTablet() uint64 {
@@ -1995,7 +2083,7 @@ type SplitTabletResponse struct {
 
 func (x *SplitTabletResponse) Reset() {
 	*x = SplitTabletResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[31]
+	mi := &file_controlpb_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2095,7 @@ func (x *SplitTabletResponse) String() string {
 func (*SplitTabletResponse) ProtoMessage() {}
 
 func (x *SplitTabletResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[31]
+	mi := &file_controlpb_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2108,7 @@ func (x *SplitTabletResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitTabletResponse.ProtoReflect.Descriptor instead.
 func (*SplitTabletResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{31}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SplitTabletResponse) GetRow() []byte {
@@ -2047,7 +2135,7 @@ type MergeTabletsRequest struct {
 
 func (x *MergeTabletsRequest) Reset() {
 	*x = MergeTabletsRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[32]
+	mi := &file_controlpb_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2059,7 +2147,7 @@ func (x *MergeTabletsRequest) String() string {
 func (*MergeTabletsRequest) ProtoMessage() {}
 
 func (x *MergeTabletsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[32]
+	mi := &file_controlpb_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2072,7 +2160,7 @@ func (x *MergeTabletsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeTabletsRequest.ProtoReflect.Descriptor instead.
 func (*MergeTabletsRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{32}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MergeTabletsRequest) GetLeft() uint64 {
@@ -2098,7 +2186,7 @@ type MergeTabletsResponse struct {
 
 func (x *MergeTabletsResponse) Reset() {
 	*x = MergeTabletsResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[33]
+	mi := &file_controlpb_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2110,7 +2198,7 @@ func (x *MergeTabletsResponse) String() string {
 func (*MergeTabletsResponse) ProtoMessage() {}
 
 func (x *MergeTabletsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[33]
+	mi := &file_controlpb_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2123,7 +2211,7 @@ func (x *MergeTabletsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeTabletsResponse.ProtoReflect.Descriptor instead.
 func (*MergeTabletsResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{33}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *MergeTabletsResponse) GetMerged() uint64 {
@@ -2143,7 +2231,7 @@ type MoveTabletRequest struct {
 
 func (x *MoveTabletRequest) Reset() {
 	*x = MoveTabletRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[34]
+	mi := &file_controlpb_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2155,7 +2243,7 @@ func (x *MoveTabletRequest) String() string {
 func (*MoveTabletRequest) ProtoMessage() {}
 
 func (x *MoveTabletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[34]
+	mi := &file_controlpb_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2168,7 +2256,7 @@ func (x *MoveTabletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveTabletRequest.ProtoReflect.Descriptor instead.
 func (*MoveTabletRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{34}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *MoveTabletRequest) GetTablet() uint64 {
@@ -2195,7 +2283,7 @@ type MoveTabletResponse struct {
 
 func (x *MoveTabletResponse) Reset() {
 	*x = MoveTabletResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[35]
+	mi := &file_controlpb_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2207,7 +2295,7 @@ func (x *MoveTabletResponse) String() string {
 func (*MoveTabletResponse) ProtoMessage() {}
 
 func (x *MoveTabletResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[35]
+	mi := &file_controlpb_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2220,7 +2308,7 @@ func (x *MoveTabletResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveTabletResponse.ProtoReflect.Descriptor instead.
 func (*MoveTabletResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{35}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *MoveTabletResponse) GetServer() string {
@@ -2247,7 +2335,7 @@ type DrainServerRequest struct {
 
 func (x *DrainServerRequest) Reset() {
 	*x = DrainServerRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[36]
+	mi := &file_controlpb_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2259,7 +2347,7 @@ func (x *DrainServerRequest) String() string {
 func (*DrainServerRequest) ProtoMessage() {}
 
 func (x *DrainServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[36]
+	mi := &file_controlpb_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2272,7 +2360,7 @@ func (x *DrainServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainServerRequest.ProtoReflect.Descriptor instead.
 func (*DrainServerRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{36}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DrainServerRequest) GetServer() string {
@@ -2299,7 +2387,7 @@ type DrainServerResponse struct {
 
 func (x *DrainServerResponse) Reset() {
 	*x = DrainServerResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[37]
+	mi := &file_controlpb_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2311,7 +2399,7 @@ func (x *DrainServerResponse) String() string {
 func (*DrainServerResponse) ProtoMessage() {}
 
 func (x *DrainServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[37]
+	mi := &file_controlpb_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2324,7 +2412,7 @@ func (x *DrainServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainServerResponse.ProtoReflect.Descriptor instead.
 func (*DrainServerResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{37}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DrainServerResponse) GetServer() string {
@@ -2350,7 +2438,7 @@ type SetBalanceRequest struct {
 
 func (x *SetBalanceRequest) Reset() {
 	*x = SetBalanceRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[38]
+	mi := &file_controlpb_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2362,7 +2450,7 @@ func (x *SetBalanceRequest) String() string {
 func (*SetBalanceRequest) ProtoMessage() {}
 
 func (x *SetBalanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[38]
+	mi := &file_controlpb_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2375,7 +2463,7 @@ func (x *SetBalanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBalanceRequest.ProtoReflect.Descriptor instead.
 func (*SetBalanceRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{38}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SetBalanceRequest) GetOff() bool {
@@ -2393,7 +2481,7 @@ type SetBalanceResponse struct {
 
 func (x *SetBalanceResponse) Reset() {
 	*x = SetBalanceResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[39]
+	mi := &file_controlpb_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2405,7 +2493,7 @@ func (x *SetBalanceResponse) String() string {
 func (*SetBalanceResponse) ProtoMessage() {}
 
 func (x *SetBalanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[39]
+	mi := &file_controlpb_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2418,7 +2506,7 @@ func (x *SetBalanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBalanceResponse.ProtoReflect.Descriptor instead.
 func (*SetBalanceResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{39}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{41}
 }
 
 type ExplainRequest struct {
@@ -2431,7 +2519,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[40]
+	mi := &file_controlpb_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2443,7 +2531,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[40]
+	mi := &file_controlpb_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2456,7 +2544,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{40}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ExplainRequest) GetTablet() uint64 {
@@ -2493,7 +2581,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_controlpb_control_proto_msgTypes[41]
+	mi := &file_controlpb_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +2593,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[41]
+	mi := &file_controlpb_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +2606,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{41}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Decision) GetAtUs() int64 {
@@ -2604,7 +2692,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[42]
+	mi := &file_controlpb_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2616,7 +2704,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[42]
+	mi := &file_controlpb_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2629,7 +2717,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{42}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ExplainResponse) GetDecisions() []*Decision {
@@ -2675,7 +2763,7 @@ type DeleteTableResponse struct {
 
 func (x *DeleteTableResponse) Reset() {
 	*x = DeleteTableResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[43]
+	mi := &file_controlpb_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2687,7 +2775,7 @@ func (x *DeleteTableResponse) String() string {
 func (*DeleteTableResponse) ProtoMessage() {}
 
 func (x *DeleteTableResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[43]
+	mi := &file_controlpb_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2700,7 +2788,7 @@ func (x *DeleteTableResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTableResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTableResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{43}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{45}
 }
 
 type ClusterStatusRequest struct {
@@ -2712,7 +2800,7 @@ type ClusterStatusRequest struct {
 
 func (x *ClusterStatusRequest) Reset() {
 	*x = ClusterStatusRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[44]
+	mi := &file_controlpb_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2724,7 +2812,7 @@ func (x *ClusterStatusRequest) String() string {
 func (*ClusterStatusRequest) ProtoMessage() {}
 
 func (x *ClusterStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[44]
+	mi := &file_controlpb_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2737,7 +2825,7 @@ func (x *ClusterStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStatusRequest.ProtoReflect.Descriptor instead.
 func (*ClusterStatusRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{44}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ClusterStatusRequest) GetOmitTablets() bool {
@@ -2761,7 +2849,7 @@ type ServerStatus struct {
 
 func (x *ServerStatus) Reset() {
 	*x = ServerStatus{}
-	mi := &file_controlpb_control_proto_msgTypes[45]
+	mi := &file_controlpb_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2773,7 +2861,7 @@ func (x *ServerStatus) String() string {
 func (*ServerStatus) ProtoMessage() {}
 
 func (x *ServerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[45]
+	mi := &file_controlpb_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2786,7 +2874,7 @@ func (x *ServerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerStatus.ProtoReflect.Descriptor instead.
 func (*ServerStatus) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{45}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ServerStatus) GetServer() *metapb.ServerRecord {
@@ -2848,7 +2936,7 @@ type RecoveryStatus struct {
 
 func (x *RecoveryStatus) Reset() {
 	*x = RecoveryStatus{}
-	mi := &file_controlpb_control_proto_msgTypes[46]
+	mi := &file_controlpb_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2860,7 +2948,7 @@ func (x *RecoveryStatus) String() string {
 func (*RecoveryStatus) ProtoMessage() {}
 
 func (x *RecoveryStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[46]
+	mi := &file_controlpb_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2873,7 +2961,7 @@ func (x *RecoveryStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveryStatus.ProtoReflect.Descriptor instead.
 func (*RecoveryStatus) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{46}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RecoveryStatus) GetLog() *metapb.Incarnation {
@@ -2950,7 +3038,7 @@ type MasterEvent struct {
 
 func (x *MasterEvent) Reset() {
 	*x = MasterEvent{}
-	mi := &file_controlpb_control_proto_msgTypes[47]
+	mi := &file_controlpb_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2962,7 +3050,7 @@ func (x *MasterEvent) String() string {
 func (*MasterEvent) ProtoMessage() {}
 
 func (x *MasterEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[47]
+	mi := &file_controlpb_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2975,7 +3063,7 @@ func (x *MasterEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MasterEvent.ProtoReflect.Descriptor instead.
 func (*MasterEvent) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{47}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *MasterEvent) GetAtUs() int64 {
@@ -3013,7 +3101,7 @@ type ClusterStatusResponse struct {
 
 func (x *ClusterStatusResponse) Reset() {
 	*x = ClusterStatusResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[48]
+	mi := &file_controlpb_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3025,7 +3113,7 @@ func (x *ClusterStatusResponse) String() string {
 func (*ClusterStatusResponse) ProtoMessage() {}
 
 func (x *ClusterStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[48]
+	mi := &file_controlpb_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3038,7 +3126,7 @@ func (x *ClusterStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStatusResponse.ProtoReflect.Descriptor instead.
 func (*ClusterStatusResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{48}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ClusterStatusResponse) GetMaster() string {
@@ -3142,7 +3230,7 @@ type ReportDeadRequest struct {
 
 func (x *ReportDeadRequest) Reset() {
 	*x = ReportDeadRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[49]
+	mi := &file_controlpb_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3154,7 +3242,7 @@ func (x *ReportDeadRequest) String() string {
 func (*ReportDeadRequest) ProtoMessage() {}
 
 func (x *ReportDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[49]
+	mi := &file_controlpb_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3167,7 +3255,7 @@ func (x *ReportDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportDeadRequest.ProtoReflect.Descriptor instead.
 func (*ReportDeadRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{49}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ReportDeadRequest) GetIncarnation() *metapb.Incarnation {
@@ -3192,7 +3280,7 @@ type ReportDeadResponse struct {
 
 func (x *ReportDeadResponse) Reset() {
 	*x = ReportDeadResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[50]
+	mi := &file_controlpb_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3204,7 +3292,7 @@ func (x *ReportDeadResponse) String() string {
 func (*ReportDeadResponse) ProtoMessage() {}
 
 func (x *ReportDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[50]
+	mi := &file_controlpb_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3217,7 +3305,7 @@ func (x *ReportDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportDeadResponse.ProtoReflect.Descriptor instead.
 func (*ReportDeadResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{50}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{52}
 }
 
 type SetSafeModeRequest struct {
@@ -3229,7 +3317,7 @@ type SetSafeModeRequest struct {
 
 func (x *SetSafeModeRequest) Reset() {
 	*x = SetSafeModeRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[51]
+	mi := &file_controlpb_control_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3241,7 +3329,7 @@ func (x *SetSafeModeRequest) String() string {
 func (*SetSafeModeRequest) ProtoMessage() {}
 
 func (x *SetSafeModeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[51]
+	mi := &file_controlpb_control_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3254,7 +3342,7 @@ func (x *SetSafeModeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSafeModeRequest.ProtoReflect.Descriptor instead.
 func (*SetSafeModeRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{51}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SetSafeModeRequest) GetOn() bool {
@@ -3272,7 +3360,7 @@ type SetSafeModeResponse struct {
 
 func (x *SetSafeModeResponse) Reset() {
 	*x = SetSafeModeResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[52]
+	mi := &file_controlpb_control_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3284,7 +3372,7 @@ func (x *SetSafeModeResponse) String() string {
 func (*SetSafeModeResponse) ProtoMessage() {}
 
 func (x *SetSafeModeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[52]
+	mi := &file_controlpb_control_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3297,14 +3385,18 @@ func (x *SetSafeModeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSafeModeResponse.ProtoReflect.Descriptor instead.
 func (*SetSafeModeResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{52}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{54}
 }
 
 var File_controlpb_control_proto protoreflect.FileDescriptor
 
 const file_controlpb_control_proto_rawDesc = "" +
 	"\n" +
-	"\x17controlpb/control.proto\x12\x13tabletdb.control.v1\x1a3google/bigtable/admin/v2/bigtable_table_admin.proto\x1a$google/bigtable/admin/v2/table.proto\x1a\x11metapb/meta.proto\"\x82\x01\n" +
+	"\x17controlpb/control.proto\x12\x13tabletdb.control.v1\x1a3google/bigtable/admin/v2/bigtable_table_admin.proto\x1a$google/bigtable/admin/v2/table.proto\x1a\x11metapb/meta.proto\"Y\n" +
+	"\fAdoptRequest\x125\n" +
+	"\x06tablet\x18\x01 \x01(\v2\x1d.tabletdb.control.v1.TabletIDR\x06tablet\x12\x12\n" +
+	"\x04load\x18\x02 \x01(\x04R\x04load\"\x0f\n" +
+	"\rAdoptResponse\"\x82\x01\n" +
 	"\fSplitRequest\x125\n" +
 	"\x06tablet\x18\x01 \x01(\v2\x1d.tabletdb.control.v1.TabletIDR\x06tablet\x12\x10\n" +
 	"\x03row\x18\x02 \x01(\fR\x03row\x12\x17\n" +
@@ -3551,7 +3643,7 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\x12ReportDeadResponse\"$\n" +
 	"\x12SetSafeModeRequest\x12\x0e\n" +
 	"\x02on\x18\x01 \x01(\bR\x02on\"\x15\n" +
-	"\x13SetSafeModeResponse2\x81\b\n" +
+	"\x13SetSafeModeResponse2\xd1\b\n" +
 	"\fTabletServer\x12K\n" +
 	"\x04Load\x12 .tabletdb.control.v1.LoadRequest\x1a!.tabletdb.control.v1.LoadResponse\x12Q\n" +
 	"\x06Unload\x12\".tabletdb.control.v1.UnloadRequest\x1a#.tabletdb.control.v1.UnloadResponse\x12Q\n" +
@@ -3564,7 +3656,8 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\bActivity\x12$.tabletdb.control.v1.ActivityRequest\x1a%.tabletdb.control.v1.ActivityResponse\x12K\n" +
 	"\x04Heat\x12 .tabletdb.control.v1.HeatRequest\x1a!.tabletdb.control.v1.HeatResponse\x12N\n" +
 	"\x05Split\x12!.tabletdb.control.v1.SplitRequest\x1a\".tabletdb.control.v1.SplitResponse\x12N\n" +
-	"\x05Merge\x12!.tabletdb.control.v1.MergeRequest\x1a\".tabletdb.control.v1.MergeResponse2\xc6\v\n" +
+	"\x05Merge\x12!.tabletdb.control.v1.MergeRequest\x1a\".tabletdb.control.v1.MergeResponse\x12N\n" +
+	"\x05Adopt\x12!.tabletdb.control.v1.AdoptRequest\x1a\".tabletdb.control.v1.AdoptResponse2\xc6\v\n" +
 	"\x06Master\x12\\\n" +
 	"\vCreateTable\x12,.google.bigtable.admin.v2.CreateTableRequest\x1a\x1f.google.bigtable.admin.v2.Table\x12e\n" +
 	"\vDeleteTable\x12,.google.bigtable.admin.v2.DeleteTableRequest\x1a(.tabletdb.control.v1.DeleteTableResponse\x12`\n" +
@@ -3598,163 +3691,168 @@ func file_controlpb_control_proto_rawDescGZIP() []byte {
 	return file_controlpb_control_proto_rawDescData
 }
 
-var file_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_controlpb_control_proto_goTypes = []any{
-	(*SplitRequest)(nil),                        // 0: tabletdb.control.v1.SplitRequest
-	(*SplitResponse)(nil),                       // 1: tabletdb.control.v1.SplitResponse
-	(*MergeRequest)(nil),                        // 2: tabletdb.control.v1.MergeRequest
-	(*MergeResponse)(nil),                       // 3: tabletdb.control.v1.MergeResponse
-	(*TabletID)(nil),                            // 4: tabletdb.control.v1.TabletID
-	(*LoadRequest)(nil),                         // 5: tabletdb.control.v1.LoadRequest
-	(*LoadResponse)(nil),                        // 6: tabletdb.control.v1.LoadResponse
-	(*UnloadRequest)(nil),                       // 7: tabletdb.control.v1.UnloadRequest
-	(*UnloadResponse)(nil),                      // 8: tabletdb.control.v1.UnloadResponse
-	(*StatusRequest)(nil),                       // 9: tabletdb.control.v1.StatusRequest
-	(*TabletLoad)(nil),                          // 10: tabletdb.control.v1.TabletLoad
-	(*ServerLoad)(nil),                          // 11: tabletdb.control.v1.ServerLoad
-	(*StatusResponse)(nil),                      // 12: tabletdb.control.v1.StatusResponse
-	(*FlushRequest)(nil),                        // 13: tabletdb.control.v1.FlushRequest
-	(*FlushResponse)(nil),                       // 14: tabletdb.control.v1.FlushResponse
-	(*CompactRequest)(nil),                      // 15: tabletdb.control.v1.CompactRequest
-	(*CompactResponse)(nil),                     // 16: tabletdb.control.v1.CompactResponse
-	(*RefreshSchemasRequest)(nil),               // 17: tabletdb.control.v1.RefreshSchemasRequest
-	(*RefreshSchemasResponse)(nil),              // 18: tabletdb.control.v1.RefreshSchemasResponse
-	(*FilesRequest)(nil),                        // 19: tabletdb.control.v1.FilesRequest
-	(*FilesResponse)(nil),                       // 20: tabletdb.control.v1.FilesResponse
-	(*DescribeRequest)(nil),                     // 21: tabletdb.control.v1.DescribeRequest
-	(*DescribeResponse)(nil),                    // 22: tabletdb.control.v1.DescribeResponse
-	(*ActivityRequest)(nil),                     // 23: tabletdb.control.v1.ActivityRequest
-	(*Job)(nil),                                 // 24: tabletdb.control.v1.Job
-	(*ActivityResponse)(nil),                    // 25: tabletdb.control.v1.ActivityResponse
-	(*HeatRequest)(nil),                         // 26: tabletdb.control.v1.HeatRequest
-	(*HeatBucket)(nil),                          // 27: tabletdb.control.v1.HeatBucket
-	(*HeatSlot)(nil),                            // 28: tabletdb.control.v1.HeatSlot
-	(*HeatResponse)(nil),                        // 29: tabletdb.control.v1.HeatResponse
-	(*SplitTabletRequest)(nil),                  // 30: tabletdb.control.v1.SplitTabletRequest
-	(*SplitTabletResponse)(nil),                 // 31: tabletdb.control.v1.SplitTabletResponse
-	(*MergeTabletsRequest)(nil),                 // 32: tabletdb.control.v1.MergeTabletsRequest
-	(*MergeTabletsResponse)(nil),                // 33: tabletdb.control.v1.MergeTabletsResponse
-	(*MoveTabletRequest)(nil),                   // 34: tabletdb.control.v1.MoveTabletRequest
-	(*MoveTabletResponse)(nil),                  // 35: tabletdb.control.v1.MoveTabletResponse
-	(*DrainServerRequest)(nil),                  // 36: tabletdb.control.v1.DrainServerRequest
-	(*DrainServerResponse)(nil),                 // 37: tabletdb.control.v1.DrainServerResponse
-	(*SetBalanceRequest)(nil),                   // 38: tabletdb.control.v1.SetBalanceRequest
-	(*SetBalanceResponse)(nil),                  // 39: tabletdb.control.v1.SetBalanceResponse
-	(*ExplainRequest)(nil),                      // 40: tabletdb.control.v1.ExplainRequest
-	(*Decision)(nil),                            // 41: tabletdb.control.v1.Decision
-	(*ExplainResponse)(nil),                     // 42: tabletdb.control.v1.ExplainResponse
-	(*DeleteTableResponse)(nil),                 // 43: tabletdb.control.v1.DeleteTableResponse
-	(*ClusterStatusRequest)(nil),                // 44: tabletdb.control.v1.ClusterStatusRequest
-	(*ServerStatus)(nil),                        // 45: tabletdb.control.v1.ServerStatus
-	(*RecoveryStatus)(nil),                      // 46: tabletdb.control.v1.RecoveryStatus
-	(*MasterEvent)(nil),                         // 47: tabletdb.control.v1.MasterEvent
-	(*ClusterStatusResponse)(nil),               // 48: tabletdb.control.v1.ClusterStatusResponse
-	(*ReportDeadRequest)(nil),                   // 49: tabletdb.control.v1.ReportDeadRequest
-	(*ReportDeadResponse)(nil),                  // 50: tabletdb.control.v1.ReportDeadResponse
-	(*SetSafeModeRequest)(nil),                  // 51: tabletdb.control.v1.SetSafeModeRequest
-	(*SetSafeModeResponse)(nil),                 // 52: tabletdb.control.v1.SetSafeModeResponse
-	(*metapb.Incarnation)(nil),                  // 53: tabletdb.meta.v1.Incarnation
-	(*metapb.ServerRecord)(nil),                 // 54: tabletdb.meta.v1.ServerRecord
-	(*metapb.FileNumber)(nil),                   // 55: tabletdb.meta.v1.FileNumber
-	(*metapb.TabletRecord)(nil),                 // 56: tabletdb.meta.v1.TabletRecord
-	(*metapb.Manifest)(nil),                     // 57: tabletdb.meta.v1.Manifest
-	(*adminpb.CreateTableRequest)(nil),          // 58: google.bigtable.admin.v2.CreateTableRequest
-	(*adminpb.DeleteTableRequest)(nil),          // 59: google.bigtable.admin.v2.DeleteTableRequest
-	(*adminpb.UndeleteTableRequest)(nil),        // 60: google.bigtable.admin.v2.UndeleteTableRequest
-	(*adminpb.ModifyColumnFamiliesRequest)(nil), // 61: google.bigtable.admin.v2.ModifyColumnFamiliesRequest
-	(*adminpb.GetTableRequest)(nil),             // 62: google.bigtable.admin.v2.GetTableRequest
-	(*adminpb.ListTablesRequest)(nil),           // 63: google.bigtable.admin.v2.ListTablesRequest
-	(*adminpb.Table)(nil),                       // 64: google.bigtable.admin.v2.Table
-	(*adminpb.ListTablesResponse)(nil),          // 65: google.bigtable.admin.v2.ListTablesResponse
+	(*AdoptRequest)(nil),                        // 0: tabletdb.control.v1.AdoptRequest
+	(*AdoptResponse)(nil),                       // 1: tabletdb.control.v1.AdoptResponse
+	(*SplitRequest)(nil),                        // 2: tabletdb.control.v1.SplitRequest
+	(*SplitResponse)(nil),                       // 3: tabletdb.control.v1.SplitResponse
+	(*MergeRequest)(nil),                        // 4: tabletdb.control.v1.MergeRequest
+	(*MergeResponse)(nil),                       // 5: tabletdb.control.v1.MergeResponse
+	(*TabletID)(nil),                            // 6: tabletdb.control.v1.TabletID
+	(*LoadRequest)(nil),                         // 7: tabletdb.control.v1.LoadRequest
+	(*LoadResponse)(nil),                        // 8: tabletdb.control.v1.LoadResponse
+	(*UnloadRequest)(nil),                       // 9: tabletdb.control.v1.UnloadRequest
+	(*UnloadResponse)(nil),                      // 10: tabletdb.control.v1.UnloadResponse
+	(*StatusRequest)(nil),                       // 11: tabletdb.control.v1.StatusRequest
+	(*TabletLoad)(nil),                          // 12: tabletdb.control.v1.TabletLoad
+	(*ServerLoad)(nil),                          // 13: tabletdb.control.v1.ServerLoad
+	(*StatusResponse)(nil),                      // 14: tabletdb.control.v1.StatusResponse
+	(*FlushRequest)(nil),                        // 15: tabletdb.control.v1.FlushRequest
+	(*FlushResponse)(nil),                       // 16: tabletdb.control.v1.FlushResponse
+	(*CompactRequest)(nil),                      // 17: tabletdb.control.v1.CompactRequest
+	(*CompactResponse)(nil),                     // 18: tabletdb.control.v1.CompactResponse
+	(*RefreshSchemasRequest)(nil),               // 19: tabletdb.control.v1.RefreshSchemasRequest
+	(*RefreshSchemasResponse)(nil),              // 20: tabletdb.control.v1.RefreshSchemasResponse
+	(*FilesRequest)(nil),                        // 21: tabletdb.control.v1.FilesRequest
+	(*FilesResponse)(nil),                       // 22: tabletdb.control.v1.FilesResponse
+	(*DescribeRequest)(nil),                     // 23: tabletdb.control.v1.DescribeRequest
+	(*DescribeResponse)(nil),                    // 24: tabletdb.control.v1.DescribeResponse
+	(*ActivityRequest)(nil),                     // 25: tabletdb.control.v1.ActivityRequest
+	(*Job)(nil),                                 // 26: tabletdb.control.v1.Job
+	(*ActivityResponse)(nil),                    // 27: tabletdb.control.v1.ActivityResponse
+	(*HeatRequest)(nil),                         // 28: tabletdb.control.v1.HeatRequest
+	(*HeatBucket)(nil),                          // 29: tabletdb.control.v1.HeatBucket
+	(*HeatSlot)(nil),                            // 30: tabletdb.control.v1.HeatSlot
+	(*HeatResponse)(nil),                        // 31: tabletdb.control.v1.HeatResponse
+	(*SplitTabletRequest)(nil),                  // 32: tabletdb.control.v1.SplitTabletRequest
+	(*SplitTabletResponse)(nil),                 // 33: tabletdb.control.v1.SplitTabletResponse
+	(*MergeTabletsRequest)(nil),                 // 34: tabletdb.control.v1.MergeTabletsRequest
+	(*MergeTabletsResponse)(nil),                // 35: tabletdb.control.v1.MergeTabletsResponse
+	(*MoveTabletRequest)(nil),                   // 36: tabletdb.control.v1.MoveTabletRequest
+	(*MoveTabletResponse)(nil),                  // 37: tabletdb.control.v1.MoveTabletResponse
+	(*DrainServerRequest)(nil),                  // 38: tabletdb.control.v1.DrainServerRequest
+	(*DrainServerResponse)(nil),                 // 39: tabletdb.control.v1.DrainServerResponse
+	(*SetBalanceRequest)(nil),                   // 40: tabletdb.control.v1.SetBalanceRequest
+	(*SetBalanceResponse)(nil),                  // 41: tabletdb.control.v1.SetBalanceResponse
+	(*ExplainRequest)(nil),                      // 42: tabletdb.control.v1.ExplainRequest
+	(*Decision)(nil),                            // 43: tabletdb.control.v1.Decision
+	(*ExplainResponse)(nil),                     // 44: tabletdb.control.v1.ExplainResponse
+	(*DeleteTableResponse)(nil),                 // 45: tabletdb.control.v1.DeleteTableResponse
+	(*ClusterStatusRequest)(nil),                // 46: tabletdb.control.v1.ClusterStatusRequest
+	(*ServerStatus)(nil),                        // 47: tabletdb.control.v1.ServerStatus
+	(*RecoveryStatus)(nil),                      // 48: tabletdb.control.v1.RecoveryStatus
+	(*MasterEvent)(nil),                         // 49: tabletdb.control.v1.MasterEvent
+	(*ClusterStatusResponse)(nil),               // 50: tabletdb.control.v1.ClusterStatusResponse
+	(*ReportDeadRequest)(nil),                   // 51: tabletdb.control.v1.ReportDeadRequest
+	(*ReportDeadResponse)(nil),                  // 52: tabletdb.control.v1.ReportDeadResponse
+	(*SetSafeModeRequest)(nil),                  // 53: tabletdb.control.v1.SetSafeModeRequest
+	(*SetSafeModeResponse)(nil),                 // 54: tabletdb.control.v1.SetSafeModeResponse
+	(*metapb.Incarnation)(nil),                  // 55: tabletdb.meta.v1.Incarnation
+	(*metapb.ServerRecord)(nil),                 // 56: tabletdb.meta.v1.ServerRecord
+	(*metapb.FileNumber)(nil),                   // 57: tabletdb.meta.v1.FileNumber
+	(*metapb.TabletRecord)(nil),                 // 58: tabletdb.meta.v1.TabletRecord
+	(*metapb.Manifest)(nil),                     // 59: tabletdb.meta.v1.Manifest
+	(*adminpb.CreateTableRequest)(nil),          // 60: google.bigtable.admin.v2.CreateTableRequest
+	(*adminpb.DeleteTableRequest)(nil),          // 61: google.bigtable.admin.v2.DeleteTableRequest
+	(*adminpb.UndeleteTableRequest)(nil),        // 62: google.bigtable.admin.v2.UndeleteTableRequest
+	(*adminpb.ModifyColumnFamiliesRequest)(nil), // 63: google.bigtable.admin.v2.ModifyColumnFamiliesRequest
+	(*adminpb.GetTableRequest)(nil),             // 64: google.bigtable.admin.v2.GetTableRequest
+	(*adminpb.ListTablesRequest)(nil),           // 65: google.bigtable.admin.v2.ListTablesRequest
+	(*adminpb.Table)(nil),                       // 66: google.bigtable.admin.v2.Table
+	(*adminpb.ListTablesResponse)(nil),          // 67: google.bigtable.admin.v2.ListTablesResponse
 }
 var file_controlpb_control_proto_depIdxs = []int32{
-	4,  // 0: tabletdb.control.v1.SplitRequest.tablet:type_name -> tabletdb.control.v1.TabletID
-	4,  // 1: tabletdb.control.v1.SplitResponse.children:type_name -> tabletdb.control.v1.TabletID
-	4,  // 2: tabletdb.control.v1.MergeRequest.left:type_name -> tabletdb.control.v1.TabletID
-	4,  // 3: tabletdb.control.v1.MergeRequest.right:type_name -> tabletdb.control.v1.TabletID
-	4,  // 4: tabletdb.control.v1.MergeResponse.merged:type_name -> tabletdb.control.v1.TabletID
-	4,  // 5: tabletdb.control.v1.LoadRequest.tablets:type_name -> tabletdb.control.v1.TabletID
-	4,  // 6: tabletdb.control.v1.UnloadRequest.tablet:type_name -> tabletdb.control.v1.TabletID
-	53, // 7: tabletdb.control.v1.UnloadRequest.to:type_name -> tabletdb.meta.v1.Incarnation
-	54, // 8: tabletdb.control.v1.StatusResponse.server:type_name -> tabletdb.meta.v1.ServerRecord
-	11, // 9: tabletdb.control.v1.StatusResponse.load:type_name -> tabletdb.control.v1.ServerLoad
-	10, // 10: tabletdb.control.v1.StatusResponse.tablets:type_name -> tabletdb.control.v1.TabletLoad
-	53, // 11: tabletdb.control.v1.FilesResponse.server:type_name -> tabletdb.meta.v1.Incarnation
-	55, // 12: tabletdb.control.v1.FilesResponse.pinned:type_name -> tabletdb.meta.v1.FileNumber
-	10, // 13: tabletdb.control.v1.DescribeResponse.load:type_name -> tabletdb.control.v1.TabletLoad
-	56, // 14: tabletdb.control.v1.DescribeResponse.record:type_name -> tabletdb.meta.v1.TabletRecord
-	57, // 15: tabletdb.control.v1.DescribeResponse.manifest:type_name -> tabletdb.meta.v1.Manifest
-	24, // 16: tabletdb.control.v1.ActivityResponse.running:type_name -> tabletdb.control.v1.Job
-	24, // 17: tabletdb.control.v1.ActivityResponse.recent:type_name -> tabletdb.control.v1.Job
-	27, // 18: tabletdb.control.v1.HeatSlot.buckets:type_name -> tabletdb.control.v1.HeatBucket
-	28, // 19: tabletdb.control.v1.HeatResponse.slots:type_name -> tabletdb.control.v1.HeatSlot
-	41, // 20: tabletdb.control.v1.ExplainResponse.decisions:type_name -> tabletdb.control.v1.Decision
-	54, // 21: tabletdb.control.v1.ServerStatus.server:type_name -> tabletdb.meta.v1.ServerRecord
-	11, // 22: tabletdb.control.v1.ServerStatus.load:type_name -> tabletdb.control.v1.ServerLoad
-	53, // 23: tabletdb.control.v1.RecoveryStatus.log:type_name -> tabletdb.meta.v1.Incarnation
-	45, // 24: tabletdb.control.v1.ClusterStatusResponse.servers:type_name -> tabletdb.control.v1.ServerStatus
-	46, // 25: tabletdb.control.v1.ClusterStatusResponse.recoveries:type_name -> tabletdb.control.v1.RecoveryStatus
-	47, // 26: tabletdb.control.v1.ClusterStatusResponse.events:type_name -> tabletdb.control.v1.MasterEvent
-	53, // 27: tabletdb.control.v1.ReportDeadRequest.incarnation:type_name -> tabletdb.meta.v1.Incarnation
-	5,  // 28: tabletdb.control.v1.TabletServer.Load:input_type -> tabletdb.control.v1.LoadRequest
-	7,  // 29: tabletdb.control.v1.TabletServer.Unload:input_type -> tabletdb.control.v1.UnloadRequest
-	9,  // 30: tabletdb.control.v1.TabletServer.Status:input_type -> tabletdb.control.v1.StatusRequest
-	13, // 31: tabletdb.control.v1.TabletServer.Flush:input_type -> tabletdb.control.v1.FlushRequest
-	15, // 32: tabletdb.control.v1.TabletServer.Compact:input_type -> tabletdb.control.v1.CompactRequest
-	17, // 33: tabletdb.control.v1.TabletServer.RefreshSchemas:input_type -> tabletdb.control.v1.RefreshSchemasRequest
-	19, // 34: tabletdb.control.v1.TabletServer.Files:input_type -> tabletdb.control.v1.FilesRequest
-	21, // 35: tabletdb.control.v1.TabletServer.Describe:input_type -> tabletdb.control.v1.DescribeRequest
-	23, // 36: tabletdb.control.v1.TabletServer.Activity:input_type -> tabletdb.control.v1.ActivityRequest
-	26, // 37: tabletdb.control.v1.TabletServer.Heat:input_type -> tabletdb.control.v1.HeatRequest
-	0,  // 38: tabletdb.control.v1.TabletServer.Split:input_type -> tabletdb.control.v1.SplitRequest
-	2,  // 39: tabletdb.control.v1.TabletServer.Merge:input_type -> tabletdb.control.v1.MergeRequest
-	58, // 40: tabletdb.control.v1.Master.CreateTable:input_type -> google.bigtable.admin.v2.CreateTableRequest
-	59, // 41: tabletdb.control.v1.Master.DeleteTable:input_type -> google.bigtable.admin.v2.DeleteTableRequest
-	60, // 42: tabletdb.control.v1.Master.UndeleteTable:input_type -> google.bigtable.admin.v2.UndeleteTableRequest
-	61, // 43: tabletdb.control.v1.Master.ModifyColumnFamilies:input_type -> google.bigtable.admin.v2.ModifyColumnFamiliesRequest
-	62, // 44: tabletdb.control.v1.Master.GetTable:input_type -> google.bigtable.admin.v2.GetTableRequest
-	63, // 45: tabletdb.control.v1.Master.ListTables:input_type -> google.bigtable.admin.v2.ListTablesRequest
-	44, // 46: tabletdb.control.v1.Master.ClusterStatus:input_type -> tabletdb.control.v1.ClusterStatusRequest
-	49, // 47: tabletdb.control.v1.Master.ReportDead:input_type -> tabletdb.control.v1.ReportDeadRequest
-	51, // 48: tabletdb.control.v1.Master.SetSafeMode:input_type -> tabletdb.control.v1.SetSafeModeRequest
-	30, // 49: tabletdb.control.v1.Master.SplitTablet:input_type -> tabletdb.control.v1.SplitTabletRequest
-	32, // 50: tabletdb.control.v1.Master.MergeTablets:input_type -> tabletdb.control.v1.MergeTabletsRequest
-	34, // 51: tabletdb.control.v1.Master.MoveTablet:input_type -> tabletdb.control.v1.MoveTabletRequest
-	36, // 52: tabletdb.control.v1.Master.DrainServer:input_type -> tabletdb.control.v1.DrainServerRequest
-	38, // 53: tabletdb.control.v1.Master.SetBalance:input_type -> tabletdb.control.v1.SetBalanceRequest
-	40, // 54: tabletdb.control.v1.Master.Explain:input_type -> tabletdb.control.v1.ExplainRequest
-	6,  // 55: tabletdb.control.v1.TabletServer.Load:output_type -> tabletdb.control.v1.LoadResponse
-	8,  // 56: tabletdb.control.v1.TabletServer.Unload:output_type -> tabletdb.control.v1.UnloadResponse
-	12, // 57: tabletdb.control.v1.TabletServer.Status:output_type -> tabletdb.control.v1.StatusResponse
-	14, // 58: tabletdb.control.v1.TabletServer.Flush:output_type -> tabletdb.control.v1.FlushResponse
-	16, // 59: tabletdb.control.v1.TabletServer.Compact:output_type -> tabletdb.control.v1.CompactResponse
-	18, // 60: tabletdb.control.v1.TabletServer.RefreshSchemas:output_type -> tabletdb.control.v1.RefreshSchemasResponse
-	20, // 61: tabletdb.control.v1.TabletServer.Files:output_type -> tabletdb.control.v1.FilesResponse
-	22, // 62: tabletdb.control.v1.TabletServer.Describe:output_type -> tabletdb.control.v1.DescribeResponse
-	25, // 63: tabletdb.control.v1.TabletServer.Activity:output_type -> tabletdb.control.v1.ActivityResponse
-	29, // 64: tabletdb.control.v1.TabletServer.Heat:output_type -> tabletdb.control.v1.HeatResponse
-	1,  // 65: tabletdb.control.v1.TabletServer.Split:output_type -> tabletdb.control.v1.SplitResponse
-	3,  // 66: tabletdb.control.v1.TabletServer.Merge:output_type -> tabletdb.control.v1.MergeResponse
-	64, // 67: tabletdb.control.v1.Master.CreateTable:output_type -> google.bigtable.admin.v2.Table
-	43, // 68: tabletdb.control.v1.Master.DeleteTable:output_type -> tabletdb.control.v1.DeleteTableResponse
-	64, // 69: tabletdb.control.v1.Master.UndeleteTable:output_type -> google.bigtable.admin.v2.Table
-	64, // 70: tabletdb.control.v1.Master.ModifyColumnFamilies:output_type -> google.bigtable.admin.v2.Table
-	64, // 71: tabletdb.control.v1.Master.GetTable:output_type -> google.bigtable.admin.v2.Table
-	65, // 72: tabletdb.control.v1.Master.ListTables:output_type -> google.bigtable.admin.v2.ListTablesResponse
-	48, // 73: tabletdb.control.v1.Master.ClusterStatus:output_type -> tabletdb.control.v1.ClusterStatusResponse
-	50, // 74: tabletdb.control.v1.Master.ReportDead:output_type -> tabletdb.control.v1.ReportDeadResponse
-	52, // 75: tabletdb.control.v1.Master.SetSafeMode:output_type -> tabletdb.control.v1.SetSafeModeResponse
-	31, // 76: tabletdb.control.v1.Master.SplitTablet:output_type -> tabletdb.control.v1.SplitTabletResponse
-	33, // 77: tabletdb.control.v1.Master.MergeTablets:output_type -> tabletdb.control.v1.MergeTabletsResponse
-	35, // 78: tabletdb.control.v1.Master.MoveTablet:output_type -> tabletdb.control.v1.MoveTabletResponse
-	37, // 79: tabletdb.control.v1.Master.DrainServer:output_type -> tabletdb.control.v1.DrainServerResponse
-	39, // 80: tabletdb.control.v1.Master.SetBalance:output_type -> tabletdb.control.v1.SetBalanceResponse
-	42, // 81: tabletdb.control.v1.Master.Explain:output_type -> tabletdb.control.v1.ExplainResponse
-	55, // [55:82] is the sub-list for method output_type
-	28, // [28:55] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	6,  // 0: tabletdb.control.v1.AdoptRequest.tablet:type_name -> tabletdb.control.v1.TabletID
+	6,  // 1: tabletdb.control.v1.SplitRequest.tablet:type_name -> tabletdb.control.v1.TabletID
+	6,  // 2: tabletdb.control.v1.SplitResponse.children:type_name -> tabletdb.control.v1.TabletID
+	6,  // 3: tabletdb.control.v1.MergeRequest.left:type_name -> tabletdb.control.v1.TabletID
+	6,  // 4: tabletdb.control.v1.MergeRequest.right:type_name -> tabletdb.control.v1.TabletID
+	6,  // 5: tabletdb.control.v1.MergeResponse.merged:type_name -> tabletdb.control.v1.TabletID
+	6,  // 6: tabletdb.control.v1.LoadRequest.tablets:type_name -> tabletdb.control.v1.TabletID
+	6,  // 7: tabletdb.control.v1.UnloadRequest.tablet:type_name -> tabletdb.control.v1.TabletID
+	55, // 8: tabletdb.control.v1.UnloadRequest.to:type_name -> tabletdb.meta.v1.Incarnation
+	56, // 9: tabletdb.control.v1.StatusResponse.server:type_name -> tabletdb.meta.v1.ServerRecord
+	13, // 10: tabletdb.control.v1.StatusResponse.load:type_name -> tabletdb.control.v1.ServerLoad
+	12, // 11: tabletdb.control.v1.StatusResponse.tablets:type_name -> tabletdb.control.v1.TabletLoad
+	55, // 12: tabletdb.control.v1.FilesResponse.server:type_name -> tabletdb.meta.v1.Incarnation
+	57, // 13: tabletdb.control.v1.FilesResponse.pinned:type_name -> tabletdb.meta.v1.FileNumber
+	12, // 14: tabletdb.control.v1.DescribeResponse.load:type_name -> tabletdb.control.v1.TabletLoad
+	58, // 15: tabletdb.control.v1.DescribeResponse.record:type_name -> tabletdb.meta.v1.TabletRecord
+	59, // 16: tabletdb.control.v1.DescribeResponse.manifest:type_name -> tabletdb.meta.v1.Manifest
+	26, // 17: tabletdb.control.v1.ActivityResponse.running:type_name -> tabletdb.control.v1.Job
+	26, // 18: tabletdb.control.v1.ActivityResponse.recent:type_name -> tabletdb.control.v1.Job
+	29, // 19: tabletdb.control.v1.HeatSlot.buckets:type_name -> tabletdb.control.v1.HeatBucket
+	30, // 20: tabletdb.control.v1.HeatResponse.slots:type_name -> tabletdb.control.v1.HeatSlot
+	43, // 21: tabletdb.control.v1.ExplainResponse.decisions:type_name -> tabletdb.control.v1.Decision
+	56, // 22: tabletdb.control.v1.ServerStatus.server:type_name -> tabletdb.meta.v1.ServerRecord
+	13, // 23: tabletdb.control.v1.ServerStatus.load:type_name -> tabletdb.control.v1.ServerLoad
+	55, // 24: tabletdb.control.v1.RecoveryStatus.log:type_name -> tabletdb.meta.v1.Incarnation
+	47, // 25: tabletdb.control.v1.ClusterStatusResponse.servers:type_name -> tabletdb.control.v1.ServerStatus
+	48, // 26: tabletdb.control.v1.ClusterStatusResponse.recoveries:type_name -> tabletdb.control.v1.RecoveryStatus
+	49, // 27: tabletdb.control.v1.ClusterStatusResponse.events:type_name -> tabletdb.control.v1.MasterEvent
+	55, // 28: tabletdb.control.v1.ReportDeadRequest.incarnation:type_name -> tabletdb.meta.v1.Incarnation
+	7,  // 29: tabletdb.control.v1.TabletServer.Load:input_type -> tabletdb.control.v1.LoadRequest
+	9,  // 30: tabletdb.control.v1.TabletServer.Unload:input_type -> tabletdb.control.v1.UnloadRequest
+	11, // 31: tabletdb.control.v1.TabletServer.Status:input_type -> tabletdb.control.v1.StatusRequest
+	15, // 32: tabletdb.control.v1.TabletServer.Flush:input_type -> tabletdb.control.v1.FlushRequest
+	17, // 33: tabletdb.control.v1.TabletServer.Compact:input_type -> tabletdb.control.v1.CompactRequest
+	19, // 34: tabletdb.control.v1.TabletServer.RefreshSchemas:input_type -> tabletdb.control.v1.RefreshSchemasRequest
+	21, // 35: tabletdb.control.v1.TabletServer.Files:input_type -> tabletdb.control.v1.FilesRequest
+	23, // 36: tabletdb.control.v1.TabletServer.Describe:input_type -> tabletdb.control.v1.DescribeRequest
+	25, // 37: tabletdb.control.v1.TabletServer.Activity:input_type -> tabletdb.control.v1.ActivityRequest
+	28, // 38: tabletdb.control.v1.TabletServer.Heat:input_type -> tabletdb.control.v1.HeatRequest
+	2,  // 39: tabletdb.control.v1.TabletServer.Split:input_type -> tabletdb.control.v1.SplitRequest
+	4,  // 40: tabletdb.control.v1.TabletServer.Merge:input_type -> tabletdb.control.v1.MergeRequest
+	0,  // 41: tabletdb.control.v1.TabletServer.Adopt:input_type -> tabletdb.control.v1.AdoptRequest
+	60, // 42: tabletdb.control.v1.Master.CreateTable:input_type -> google.bigtable.admin.v2.CreateTableRequest
+	61, // 43: tabletdb.control.v1.Master.DeleteTable:input_type -> google.bigtable.admin.v2.DeleteTableRequest
+	62, // 44: tabletdb.control.v1.Master.UndeleteTable:input_type -> google.bigtable.admin.v2.UndeleteTableRequest
+	63, // 45: tabletdb.control.v1.Master.ModifyColumnFamilies:input_type -> google.bigtable.admin.v2.ModifyColumnFamiliesRequest
+	64, // 46: tabletdb.control.v1.Master.GetTable:input_type -> google.bigtable.admin.v2.GetTableRequest
+	65, // 47: tabletdb.control.v1.Master.ListTables:input_type -> google.bigtable.admin.v2.ListTablesRequest
+	46, // 48: tabletdb.control.v1.Master.ClusterStatus:input_type -> tabletdb.control.v1.ClusterStatusRequest
+	51, // 49: tabletdb.control.v1.Master.ReportDead:input_type -> tabletdb.control.v1.ReportDeadRequest
+	53, // 50: tabletdb.control.v1.Master.SetSafeMode:input_type -> tabletdb.control.v1.SetSafeModeRequest
+	32, // 51: tabletdb.control.v1.Master.SplitTablet:input_type -> tabletdb.control.v1.SplitTabletRequest
+	34, // 52: tabletdb.control.v1.Master.MergeTablets:input_type -> tabletdb.control.v1.MergeTabletsRequest
+	36, // 53: tabletdb.control.v1.Master.MoveTablet:input_type -> tabletdb.control.v1.MoveTabletRequest
+	38, // 54: tabletdb.control.v1.Master.DrainServer:input_type -> tabletdb.control.v1.DrainServerRequest
+	40, // 55: tabletdb.control.v1.Master.SetBalance:input_type -> tabletdb.control.v1.SetBalanceRequest
+	42, // 56: tabletdb.control.v1.Master.Explain:input_type -> tabletdb.control.v1.ExplainRequest
+	8,  // 57: tabletdb.control.v1.TabletServer.Load:output_type -> tabletdb.control.v1.LoadResponse
+	10, // 58: tabletdb.control.v1.TabletServer.Unload:output_type -> tabletdb.control.v1.UnloadResponse
+	14, // 59: tabletdb.control.v1.TabletServer.Status:output_type -> tabletdb.control.v1.StatusResponse
+	16, // 60: tabletdb.control.v1.TabletServer.Flush:output_type -> tabletdb.control.v1.FlushResponse
+	18, // 61: tabletdb.control.v1.TabletServer.Compact:output_type -> tabletdb.control.v1.CompactResponse
+	20, // 62: tabletdb.control.v1.TabletServer.RefreshSchemas:output_type -> tabletdb.control.v1.RefreshSchemasResponse
+	22, // 63: tabletdb.control.v1.TabletServer.Files:output_type -> tabletdb.control.v1.FilesResponse
+	24, // 64: tabletdb.control.v1.TabletServer.Describe:output_type -> tabletdb.control.v1.DescribeResponse
+	27, // 65: tabletdb.control.v1.TabletServer.Activity:output_type -> tabletdb.control.v1.ActivityResponse
+	31, // 66: tabletdb.control.v1.TabletServer.Heat:output_type -> tabletdb.control.v1.HeatResponse
+	3,  // 67: tabletdb.control.v1.TabletServer.Split:output_type -> tabletdb.control.v1.SplitResponse
+	5,  // 68: tabletdb.control.v1.TabletServer.Merge:output_type -> tabletdb.control.v1.MergeResponse
+	1,  // 69: tabletdb.control.v1.TabletServer.Adopt:output_type -> tabletdb.control.v1.AdoptResponse
+	66, // 70: tabletdb.control.v1.Master.CreateTable:output_type -> google.bigtable.admin.v2.Table
+	45, // 71: tabletdb.control.v1.Master.DeleteTable:output_type -> tabletdb.control.v1.DeleteTableResponse
+	66, // 72: tabletdb.control.v1.Master.UndeleteTable:output_type -> google.bigtable.admin.v2.Table
+	66, // 73: tabletdb.control.v1.Master.ModifyColumnFamilies:output_type -> google.bigtable.admin.v2.Table
+	66, // 74: tabletdb.control.v1.Master.GetTable:output_type -> google.bigtable.admin.v2.Table
+	67, // 75: tabletdb.control.v1.Master.ListTables:output_type -> google.bigtable.admin.v2.ListTablesResponse
+	50, // 76: tabletdb.control.v1.Master.ClusterStatus:output_type -> tabletdb.control.v1.ClusterStatusResponse
+	52, // 77: tabletdb.control.v1.Master.ReportDead:output_type -> tabletdb.control.v1.ReportDeadResponse
+	54, // 78: tabletdb.control.v1.Master.SetSafeMode:output_type -> tabletdb.control.v1.SetSafeModeResponse
+	33, // 79: tabletdb.control.v1.Master.SplitTablet:output_type -> tabletdb.control.v1.SplitTabletResponse
+	35, // 80: tabletdb.control.v1.Master.MergeTablets:output_type -> tabletdb.control.v1.MergeTabletsResponse
+	37, // 81: tabletdb.control.v1.Master.MoveTablet:output_type -> tabletdb.control.v1.MoveTabletResponse
+	39, // 82: tabletdb.control.v1.Master.DrainServer:output_type -> tabletdb.control.v1.DrainServerResponse
+	41, // 83: tabletdb.control.v1.Master.SetBalance:output_type -> tabletdb.control.v1.SetBalanceResponse
+	44, // 84: tabletdb.control.v1.Master.Explain:output_type -> tabletdb.control.v1.ExplainResponse
+	57, // [57:85] is the sub-list for method output_type
+	29, // [29:57] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_controlpb_control_proto_init() }
@@ -3768,7 +3866,7 @@ func file_controlpb_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_controlpb_control_proto_rawDesc), len(file_controlpb_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   53,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

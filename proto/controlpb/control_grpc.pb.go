@@ -36,6 +36,7 @@ const (
 	TabletServer_Heat_FullMethodName           = "/tabletdb.control.v1.TabletServer/Heat"
 	TabletServer_Split_FullMethodName          = "/tabletdb.control.v1.TabletServer/Split"
 	TabletServer_Merge_FullMethodName          = "/tabletdb.control.v1.TabletServer/Merge"
+	TabletServer_Adopt_FullMethodName          = "/tabletdb.control.v1.TabletServer/Adopt"
 )
 
 // TabletServerClient is the client API for TabletServer service.
@@ -72,6 +73,9 @@ type TabletServerClient interface {
 	Split(ctx context.Context, in *SplitRequest, opts ...grpc.CallOption) (*SplitResponse, error)
 	// Merge replaces two neighbours that the server serves by one.
 	Merge(ctx context.Context, in *MergeRequest, opts ...grpc.CallOption) (*MergeResponse, error)
+	// Adopt makes a tablet adopt a bulk load that is decided. It returns when that
+	// is committed, and at once where it was before.
+	Adopt(ctx context.Context, in *AdoptRequest, opts ...grpc.CallOption) (*AdoptResponse, error)
 }
 
 type tabletServerClient struct {
@@ -202,6 +206,16 @@ func (c *tabletServerClient) Merge(ctx context.Context, in *MergeRequest, opts .
 	return out, nil
 }
 
+func (c *tabletServerClient) Adopt(ctx context.Context, in *AdoptRequest, opts ...grpc.CallOption) (*AdoptResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AdoptResponse)
+	err := c.cc.Invoke(ctx, TabletServer_Adopt_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TabletServerServer is the server API for TabletServer service.
 // All implementations must embed UnimplementedTabletServerServer
 // for forward compatibility.
@@ -236,6 +250,9 @@ type TabletServerServer interface {
 	Split(context.Context, *SplitRequest) (*SplitResponse, error)
 	// Merge replaces two neighbours that the server serves by one.
 	Merge(context.Context, *MergeRequest) (*MergeResponse, error)
+	// Adopt makes a tablet adopt a bulk load that is decided. It returns when that
+	// is committed, and at once where it was before.
+	Adopt(context.Context, *AdoptRequest) (*AdoptResponse, error)
 	mustEmbedUnimplementedTabletServerServer()
 }
 
@@ -281,6 +298,9 @@ func (UnimplementedTabletServerServer) Split(context.Context, *SplitRequest) (*S
 }
 func (UnimplementedTabletServerServer) Merge(context.Context, *MergeRequest) (*MergeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Merge not implemented")
+}
+func (UnimplementedTabletServerServer) Adopt(context.Context, *AdoptRequest) (*AdoptResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Adopt not implemented")
 }
 func (UnimplementedTabletServerServer) mustEmbedUnimplementedTabletServerServer() {}
 func (UnimplementedTabletServerServer) testEmbeddedByValue()                      {}
@@ -519,6 +539,24 @@ func _TabletServer_Merge_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TabletServer_Adopt_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AdoptRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TabletServerServer).Adopt(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TabletServer_Adopt_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TabletServerServer).Adopt(ctx, req.(*AdoptRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TabletServer_ServiceDesc is the grpc.ServiceDesc for TabletServer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -573,6 +611,10 @@ var TabletServer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Merge",
 			Handler:    _TabletServer_Merge_Handler,
+		},
+		{
+			MethodName: "Adopt",
+			Handler:    _TabletServer_Adopt_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

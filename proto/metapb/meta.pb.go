@@ -332,6 +332,7 @@ type TabletRecord struct {
 	SinceUs         int64                  `protobuf:"varint,14,opt,name=since_us,json=sinceUs,proto3" json:"since_us,omitempty"` // when the state changed, by its writer's clock; for people only
 	Parents         []uint64               `protobuf:"varint,15,rep,packed,name=parents,proto3" json:"parents,omitempty"`         // tablets it was split or merged from; for people only
 	Why             string                 `protobuf:"bytes,16,opt,name=why,proto3" json:"why,omitempty"`                         // the last decision about it; for people only
+	Loads           []uint64               `protobuf:"varint,20,rep,packed,name=loads,proto3" json:"loads,omitempty"`             // bulk loads that it has adopted and that may still be pending
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -476,6 +477,13 @@ func (x *TabletRecord) GetWhy() string {
 		return x.Why
 	}
 	return ""
+}
+
+func (x *TabletRecord) GetLoads() []uint64 {
+	if x != nil {
+		return x.Loads
+	}
+	return nil
 }
 
 // LogRecord is the state of one commit log.
@@ -872,7 +880,10 @@ type FileRef struct {
 	Shown         uint64                 `protobuf:"varint,17,opt,name=shown,proto3" json:"shown,omitempty"` // about how many bytes of the file lie within the bounds; 0: all
 	// No drop with a sequence up to settled hides anything in the file: it was
 	// written without what such drops hide.
-	Settled       uint64 `protobuf:"varint,18,opt,name=settled,proto3" json:"settled,omitempty"`
+	Settled uint64 `protobuf:"varint,18,opt,name=settled,proto3" json:"settled,omitempty"`
+	// The file was bulk loaded: the sequence numbers in it are 0, and max_seq
+	// stands in the place of each.
+	Loaded        bool `protobuf:"varint,24,opt,name=loaded,proto3" json:"loaded,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1033,6 +1044,107 @@ func (x *FileRef) GetSettled() uint64 {
 	return 0
 }
 
+func (x *FileRef) GetLoaded() bool {
+	if x != nil {
+		return x.Loaded
+	}
+	return false
+}
+
+// BulkLoad is a load of files that is decided: every tablet of the table adopts
+// what lies in its rows.
+type BulkLoad struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Table         uint64                 `protobuf:"varint,2,opt,name=table,proto3" json:"table,omitempty"`
+	Manifest      *FileNumber            `protobuf:"bytes,3,opt,name=manifest,proto3" json:"manifest,omitempty"` // lists the files
+	Files         uint64                 `protobuf:"varint,4,opt,name=files,proto3" json:"files,omitempty"`      // for people, as are those that follow
+	Cells         uint64                 `protobuf:"varint,5,opt,name=cells,proto3" json:"cells,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	DecidedUs     int64                  `protobuf:"varint,7,opt,name=decided_us,json=decidedUs,proto3" json:"decided_us,omitempty"` // by the loader's clock
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BulkLoad) Reset() {
+	*x = BulkLoad{}
+	mi := &file_metapb_meta_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BulkLoad) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BulkLoad) ProtoMessage() {}
+
+func (x *BulkLoad) ProtoReflect() protoreflect.Message {
+	mi := &file_metapb_meta_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BulkLoad.ProtoReflect.Descriptor instead.
+func (*BulkLoad) Descriptor() ([]byte, []int) {
+	return file_metapb_meta_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *BulkLoad) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *BulkLoad) GetTable() uint64 {
+	if x != nil {
+		return x.Table
+	}
+	return 0
+}
+
+func (x *BulkLoad) GetManifest() *FileNumber {
+	if x != nil {
+		return x.Manifest
+	}
+	return nil
+}
+
+func (x *BulkLoad) GetFiles() uint64 {
+	if x != nil {
+		return x.Files
+	}
+	return 0
+}
+
+func (x *BulkLoad) GetCells() uint64 {
+	if x != nil {
+		return x.Cells
+	}
+	return 0
+}
+
+func (x *BulkLoad) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *BulkLoad) GetDecidedUs() int64 {
+	if x != nil {
+		return x.DecidedUs
+	}
+	return 0
+}
+
 // Run is a list of files whose key ranges do not overlap.
 type Run struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1043,7 +1155,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_metapb_meta_proto_msgTypes[10]
+	mi := &file_metapb_meta_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1055,7 +1167,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[10]
+	mi := &file_metapb_meta_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1068,7 +1180,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{10}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Run) GetFiles() []*FileRef {
@@ -1094,7 +1206,7 @@ type Manifest struct {
 
 func (x *Manifest) Reset() {
 	*x = Manifest{}
-	mi := &file_metapb_meta_proto_msgTypes[11]
+	mi := &file_metapb_meta_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +1218,7 @@ func (x *Manifest) String() string {
 func (*Manifest) ProtoMessage() {}
 
 func (x *Manifest) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[11]
+	mi := &file_metapb_meta_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +1231,7 @@ func (x *Manifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Manifest.ProtoReflect.Descriptor instead.
 func (*Manifest) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{11}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Manifest) GetTablet() uint64 {
@@ -1185,7 +1297,7 @@ type Drop struct {
 
 func (x *Drop) Reset() {
 	*x = Drop{}
-	mi := &file_metapb_meta_proto_msgTypes[12]
+	mi := &file_metapb_meta_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1197,7 +1309,7 @@ func (x *Drop) String() string {
 func (*Drop) ProtoMessage() {}
 
 func (x *Drop) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[12]
+	mi := &file_metapb_meta_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1210,7 +1322,7 @@ func (x *Drop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drop.ProtoReflect.Descriptor instead.
 func (*Drop) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{12}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Drop) GetStart() []byte {
@@ -1262,7 +1374,7 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"\x06tepoch\x18\x03 \x01(\x04R\x06tepoch\x12\x12\n" +
 	"\x04from\x18\x04 \x01(\x04R\x04from\x12\x13\n" +
 	"\x02to\x18\x05 \x01(\x04H\x00R\x02to\x88\x01\x01B\x05\n" +
-	"\x03_to\"\xee\x04\n" +
+	"\x03_to\"\x84\x05\n" +
 	"\fTabletRecord\x12\x16\n" +
 	"\x06tablet\x18\x01 \x01(\x04R\x06tablet\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\x04R\x05table\x12\x14\n" +
@@ -1280,7 +1392,8 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"\x05state\x18\r \x01(\x0e2$.tabletdb.meta.v1.TabletRecord.StateR\x05state\x12\x19\n" +
 	"\bsince_us\x18\x0e \x01(\x03R\asinceUs\x12\x18\n" +
 	"\aparents\x18\x0f \x03(\x04R\aparents\x12\x10\n" +
-	"\x03why\x18\x10 \x01(\tR\x03why\"I\n" +
+	"\x03why\x18\x10 \x01(\tR\x03why\x12\x14\n" +
+	"\x05loads\x18\x14 \x03(\x04R\x05loads\"I\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -1325,7 +1438,7 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"\x0estatus_address\x18\a \x01(\tR\rstatusAddress\";\n" +
 	"\vRangeRecord\x12\x12\n" +
 	"\x04cell\x18\x01 \x01(\tR\x04cell\x12\x18\n" +
-	"\arecords\x18\x02 \x01(\x04R\arecords\"\x90\x04\n" +
+	"\arecords\x18\x02 \x01(\x04R\arecords\"\xa8\x04\n" +
 	"\aFileRef\x120\n" +
 	"\x04file\x18\x01 \x01(\v2\x1c.tabletdb.meta.v1.FileNumberR\x04file\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x1f\n" +
@@ -1348,7 +1461,17 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"\x04rows\x18\x0f \x01(\x04R\x04rows\x12%\n" +
 	"\x0elocality_group\x18\x10 \x01(\tR\rlocalityGroup\x12\x14\n" +
 	"\x05shown\x18\x11 \x01(\x04R\x05shown\x12\x18\n" +
-	"\asettled\x18\x12 \x01(\x04R\asettled\"6\n" +
+	"\asettled\x18\x12 \x01(\x04R\asettled\x12\x16\n" +
+	"\x06loaded\x18\x18 \x01(\bR\x06loaded\"\xcb\x01\n" +
+	"\bBulkLoad\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
+	"\x05table\x18\x02 \x01(\x04R\x05table\x128\n" +
+	"\bmanifest\x18\x03 \x01(\v2\x1c.tabletdb.meta.v1.FileNumberR\bmanifest\x12\x14\n" +
+	"\x05files\x18\x04 \x01(\x04R\x05files\x12\x14\n" +
+	"\x05cells\x18\x05 \x01(\x04R\x05cells\x12\x14\n" +
+	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\x12\x1d\n" +
+	"\n" +
+	"decided_us\x18\a \x01(\x03R\tdecidedUs\"6\n" +
 	"\x03Run\x12/\n" +
 	"\x05files\x18\x01 \x03(\v2\x19.tabletdb.meta.v1.FileRefR\x05files\"\xee\x01\n" +
 	"\bManifest\x12\x16\n" +
@@ -1378,7 +1501,7 @@ func file_metapb_meta_proto_rawDescGZIP() []byte {
 }
 
 var file_metapb_meta_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_metapb_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_metapb_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_metapb_meta_proto_goTypes = []any{
 	(TabletRecord_State)(0), // 0: tabletdb.meta.v1.TabletRecord.State
 	(LogRecord_State)(0),    // 1: tabletdb.meta.v1.LogRecord.State
@@ -1392,12 +1515,13 @@ var file_metapb_meta_proto_goTypes = []any{
 	(*ServerRecord)(nil),    // 9: tabletdb.meta.v1.ServerRecord
 	(*RangeRecord)(nil),     // 10: tabletdb.meta.v1.RangeRecord
 	(*FileRef)(nil),         // 11: tabletdb.meta.v1.FileRef
-	(*Run)(nil),             // 12: tabletdb.meta.v1.Run
-	(*Manifest)(nil),        // 13: tabletdb.meta.v1.Manifest
-	(*Drop)(nil),            // 14: tabletdb.meta.v1.Drop
-	(*adminpb.GcRule)(nil),  // 15: google.bigtable.admin.v2.GcRule
-	(*adminpb.Type)(nil),    // 16: google.bigtable.admin.v2.Type
-	(*adminpb.Table)(nil),   // 17: google.bigtable.admin.v2.Table
+	(*BulkLoad)(nil),        // 12: tabletdb.meta.v1.BulkLoad
+	(*Run)(nil),             // 13: tabletdb.meta.v1.Run
+	(*Manifest)(nil),        // 14: tabletdb.meta.v1.Manifest
+	(*Drop)(nil),            // 15: tabletdb.meta.v1.Drop
+	(*adminpb.GcRule)(nil),  // 16: google.bigtable.admin.v2.GcRule
+	(*adminpb.Type)(nil),    // 17: google.bigtable.admin.v2.Type
+	(*adminpb.Table)(nil),   // 18: google.bigtable.admin.v2.Table
 }
 var file_metapb_meta_proto_depIdxs = []int32{
 	2,  // 0: tabletdb.meta.v1.FileNumber.creator:type_name -> tabletdb.meta.v1.Incarnation
@@ -1407,20 +1531,21 @@ var file_metapb_meta_proto_depIdxs = []int32{
 	4,  // 4: tabletdb.meta.v1.TabletRecord.logs:type_name -> tabletdb.meta.v1.LogEntry
 	0,  // 5: tabletdb.meta.v1.TabletRecord.state:type_name -> tabletdb.meta.v1.TabletRecord.State
 	1,  // 6: tabletdb.meta.v1.LogRecord.state:type_name -> tabletdb.meta.v1.LogRecord.State
-	15, // 7: tabletdb.meta.v1.Family.gc_rule:type_name -> google.bigtable.admin.v2.GcRule
-	16, // 8: tabletdb.meta.v1.Family.value_type:type_name -> google.bigtable.admin.v2.Type
+	16, // 7: tabletdb.meta.v1.Family.gc_rule:type_name -> google.bigtable.admin.v2.GcRule
+	17, // 8: tabletdb.meta.v1.Family.value_type:type_name -> google.bigtable.admin.v2.Type
 	7,  // 9: tabletdb.meta.v1.TableRecord.families:type_name -> tabletdb.meta.v1.Family
-	17, // 10: tabletdb.meta.v1.TableRecord.spec:type_name -> google.bigtable.admin.v2.Table
+	18, // 10: tabletdb.meta.v1.TableRecord.spec:type_name -> google.bigtable.admin.v2.Table
 	2,  // 11: tabletdb.meta.v1.ServerRecord.incarnation:type_name -> tabletdb.meta.v1.Incarnation
 	3,  // 12: tabletdb.meta.v1.FileRef.file:type_name -> tabletdb.meta.v1.FileNumber
-	11, // 13: tabletdb.meta.v1.Run.files:type_name -> tabletdb.meta.v1.FileRef
-	12, // 14: tabletdb.meta.v1.Manifest.runs:type_name -> tabletdb.meta.v1.Run
-	14, // 15: tabletdb.meta.v1.Manifest.drops:type_name -> tabletdb.meta.v1.Drop
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	3,  // 13: tabletdb.meta.v1.BulkLoad.manifest:type_name -> tabletdb.meta.v1.FileNumber
+	11, // 14: tabletdb.meta.v1.Run.files:type_name -> tabletdb.meta.v1.FileRef
+	13, // 15: tabletdb.meta.v1.Manifest.runs:type_name -> tabletdb.meta.v1.Run
+	15, // 16: tabletdb.meta.v1.Manifest.drops:type_name -> tabletdb.meta.v1.Drop
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_metapb_meta_proto_init() }
@@ -1435,7 +1560,7 @@ func file_metapb_meta_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metapb_meta_proto_rawDesc), len(file_metapb_meta_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -18,11 +19,12 @@ import (
 	"github.com/tabletdb/tabletdb/proto/metapb"
 )
 
-// Versions of the format. A manifest without drops is written in version 1: a
-// build that knows no other reads it rightly.
+// Versions of the format. A manifest is written in the lowest one that says what
+// it holds: a build that knows no higher one reads it rightly.
 const (
-	Version      = 1
-	VersionDrops = 2
+	Version       = 1
+	VersionDrops  = 2
+	VersionLoaded = 3 // files that were bulk loaded
 )
 
 const (
@@ -51,6 +53,11 @@ type File struct {
 	Shown            int64 // about how many bytes lie within the bounds; 0: all
 	// Settled: the file was written without what drops up to it hide.
 	Settled base.Seq
+	// Loaded: the file was bulk loaded. The sequence numbers in it are 0;
+	// MaxSeq, which is MinSeq, stands in the place of each. So one file can be
+	// adopted by many tablets, by each at its own sequence. Smallest and Largest
+	// are keys with that sequence.
+	Loaded bool
 }
 
 // Last returns the sequence from which on drops count: those up to it hide
@@ -130,7 +137,7 @@ func (m *Manifest) Proto() *metapb.Manifest {
 				MinSeq: uint64(f.MinSeq), MaxSeq: uint64(f.MaxSeq),
 				MinTimestamp: f.MinTimestamp, MaxTimestamp: f.MaxTimestamp,
 				Entries: f.Entries, Tombstones: f.Tombstones, RawBytes: f.RawBytes, Rows: f.Rows, Shown: uint64(f.Shown),
-				Settled: uint64(f.Settled),
+				Settled: uint64(f.Settled), Loaded: f.Loaded,
 			})
 		}
 		p.Runs = append(p.Runs, pr)
@@ -155,7 +162,7 @@ func fromProto(p *metapb.Manifest) *Manifest {
 				MinSeq: base.Seq(f.MinSeq), MaxSeq: base.Seq(f.MaxSeq),
 				MinTimestamp: f.MinTimestamp, MaxTimestamp: f.MaxTimestamp,
 				Entries: f.Entries, Tombstones: f.Tombstones, RawBytes: f.RawBytes, Rows: f.Rows, Shown: int64(f.Shown),
-				Settled: base.Seq(f.Settled),
+				Settled: base.Seq(f.Settled), Loaded: f.Loaded,
 			})
 		}
 		m.Runs = append(m.Runs, r)
@@ -174,14 +181,23 @@ func (m *Manifest) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("encode manifest of tablet %d: %w", m.Tablet, err)
 	}
 	copy(b, magic)
-	version := uint16(Version)
-	if len(m.Drops) > 0 {
-		version = VersionDrops
-	}
-	binary.BigEndian.PutUint16(b[4:], version)
+	binary.BigEndian.PutUint16(b[4:], m.format())
 	binary.BigEndian.PutUint32(b[8:], uint32(len(b)-headerLen))
 	binary.BigEndian.PutUint32(b[12:], checksum(b))
 	return b, nil
+}
+
+// format returns the lowest version of the format that says all of m.
+func (m *Manifest) format() uint16 {
+	for _, r := range m.Runs {
+		if slices.ContainsFunc(r, func(f File) bool { return f.Loaded }) {
+			return VersionLoaded
+		}
+	}
+	if len(m.Drops) > 0 {
+		return VersionDrops
+	}
+	return Version
 }
 
 // checksum covers the header up to itself, and the body.
@@ -195,8 +211,8 @@ func Decode(b []byte) (*Manifest, error) {
 	switch {
 	case len(b) < headerLen || string(b[:4]) != magic:
 		return nil, fmt.Errorf("%w: not a manifest", base.ErrCorrupt)
-	case binary.BigEndian.Uint16(b[4:]) < Version || binary.BigEndian.Uint16(b[4:]) > VersionDrops:
-		return nil, fmt.Errorf("%w: manifest of format version %d; this build reads %d to %d", base.ErrCorrupt, binary.BigEndian.Uint16(b[4:]), Version, VersionDrops)
+	case binary.BigEndian.Uint16(b[4:]) < Version || binary.BigEndian.Uint16(b[4:]) > VersionLoaded:
+		return nil, fmt.Errorf("%w: manifest of format version %d; this build reads %d to %d", base.ErrCorrupt, binary.BigEndian.Uint16(b[4:]), Version, VersionLoaded)
 	case binary.BigEndian.Uint32(b[8:]) != uint32(len(b)-headerLen):
 		return nil, fmt.Errorf("%w: manifest of %d bytes says it has %d", base.ErrCorrupt, len(b)-headerLen, binary.BigEndian.Uint32(b[8:]))
 	case binary.BigEndian.Uint32(b[12:]) != checksum(b):
@@ -206,7 +222,15 @@ func Decode(b []byte) (*Manifest, error) {
 	if err := proto.Unmarshal(b[headerLen:], p); err != nil {
 		return nil, fmt.Errorf("%w: manifest: %v", base.ErrCorrupt, err)
 	}
-	return fromProto(p), nil
+	m := fromProto(p)
+	for _, r := range m.Runs {
+		for i := range r {
+			if err := r[i].checkLoaded(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return m, nil
 }
 
 // Read reads manifest f. A missing object gives an error that wraps

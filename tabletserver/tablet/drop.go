@@ -269,11 +269,11 @@ func (t *Tablet) dropLocked(rec *mutation.Record, op *mutation.RecordOp, seq bas
 	return &m
 }
 
-// errDropped: rows were dropped while a write was computed from what they held.
-// The lock of a row does not keep drops out.
-var errDropped = errors.New("rows were dropped meanwhile")
+// errDropped: rows were dropped, or a bulk load was adopted, while a write was
+// computed from what they held. The lock of a row does not keep these out.
+var errDropped = errors.New("rows were dropped or loaded meanwhile")
 
-// drops returns how many drops there were so far.
+// drops returns how many drops and adoptions there were so far.
 func (t *Tablet) drops() uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -40,9 +40,9 @@ type Env struct {
 	WantCompact func(*Tablet)
 }
 
-// Counts counts flushes and compactions.
+// Counts counts flushes, compactions and adoptions of bulk loads.
 type Counts struct {
-	Flushes, FlushedBytes, Compactions, CompactedBytes atomic.Int64
+	Flushes, FlushedBytes, Compactions, CompactedBytes, Adoptions, AdoptedBytes atomic.Int64
 }
 
 // Self is the incarnation of the server.

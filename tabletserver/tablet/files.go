@@ -1,8 +1,6 @@
 package tablet
 
 import (
-	"math"
-	"slices"
 	"sync"
 
 	"github.com/tabletdb/tabletdb/internal/base"
@@ -99,19 +97,4 @@ func (f *Files) newFile(ref manifest.File) *file {
 		x.upper = base.AppendRowPrefix(nil, ref.Upper)
 	}
 	return x
-}
-
-// describe returns the reference to a table that was just written.
-func describe(n base.FileNumber, t *sstable.Table) manifest.File {
-	p := &t.Properties
-	f := manifest.File{
-		Number: n, Size: t.Meta.Size, TailOffset: t.Meta.TailOffset,
-		Smallest: slices.Clone(p.MinKey), Largest: slices.Clone(p.MaxKey),
-		MinSeq: p.MinSeq, MaxSeq: p.MaxSeq, MinTimestamp: p.MinTimestamp, MaxTimestamp: p.MaxTimestamp,
-		Entries: p.Entries, Tombstones: p.Tombstones(), Rows: p.Rows, RawBytes: p.RawKeyBytes + p.RawValueBytes,
-	}
-	if f.MinTimestamp > f.MaxTimestamp { // deletions only: they concern every time
-		f.MinTimestamp, f.MaxTimestamp = 0, math.MaxInt64
-	}
-	return f
 }

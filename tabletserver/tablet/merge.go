@@ -44,6 +44,9 @@ func Merge(ctx context.Context, left, right *Tablet, id base.TabletID, why strin
 		return nil, err
 	}
 	m := merger{left: left, right: right, id: id, why: why, before: [2]meta.Tablet{left.record, right.record}}
+	if err := m.common(ctx); err != nil {
+		return nil, err
+	}
 	paused := time.Now()
 	if err := m.drain(ctx); err != nil {
 		return nil, err
@@ -83,6 +86,21 @@ type merger struct {
 	number      base.FileNumber   // of the manifest
 	numbers     []base.FileNumber // all that were drawn
 	last        base.Seq
+	loads       []base.LoadID // that both have adopted
+}
+
+// common sees to it that both have adopted the same bulk loads. It stays so: an
+// adoption would need one of the locks that the caller holds.
+func (m *merger) common(ctx context.Context) error {
+	if len(m.left.record.Loads) == 0 && len(m.right.record.Loads) == 0 {
+		return nil
+	}
+	pending, err := m.left.env.Meta.BulkLoads(ctx, m.left.table)
+	if err != nil {
+		return err
+	}
+	m.loads, err = meta.CommonLoads(m.left.record, m.right.record, pending)
+	return err
 }
 
 // drain drains both tablets, or none.
@@ -156,7 +174,7 @@ func (m *merger) plan() (meta.Reshape, error) {
 	}
 	return meta.Merge(m.left.record, m.right.record, meta.Merging{
 		ID: m.id, Manifest: m.number, ManifestVersion: m.manifest.Version, Last: m.last,
-		Begin: m.left.env.Log.NextPosition(), Why: m.why,
+		Begin: m.left.env.Log.NextPosition(), Loads: m.loads, Why: m.why,
 	}, time.Now())
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/tabletdb/tabletdb/sstable/merging"
 	"github.com/tabletdb/tabletdb/tabletserver/cells"
 	"github.com/tabletdb/tabletdb/tabletserver/compact"
+	"github.com/tabletdb/tabletdb/tabletserver/manifest"
 )
 
 // FileSink takes the files that a flush or a merge makes. Its functions are called
@@ -101,7 +102,7 @@ func writeFiles(ctx context.Context, it base.Iterator, l *compact.Layout, hint i
 			return res, err
 		}
 		written += table.Meta.Size
-		res.Run = append(res.Run, describe(n, &table))
+		res.Run = append(res.Run, manifest.Describe(n, &table))
 	}
 	res.Read = kept + uint64(c.Dropped)
 	return res, c.Err()

@@ -174,7 +174,7 @@ type runIter struct {
 	files  []*file
 	at     int // index of the open file; -1: none
 	open   bool
-	it     sstable.Iter
+	it     overriding
 	valid  bool
 	err    error
 	point  []byte // row prefix, if a single row is read
@@ -240,7 +240,8 @@ func (r *runIter) enter(i int) bool {
 	r.leave()
 	o := r.opts
 	o.Lower, o.Upper = f.lower, r.ahead.clip(f.upper)
-	rd.InitIter(r.ctx, &r.it, o)
+	rd.InitIter(r.ctx, &r.it.Iter, o)
+	r.it.of(&f.File)
 	r.at, r.open = i, true
 	r.spans = spansOver(r.drops, f.Last(), r.snapshot)
 	return true

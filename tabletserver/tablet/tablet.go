@@ -61,7 +61,7 @@ type Tablet struct {
 		lastPos  base.Position    // of the last record; valid if batch
 		key      []byte           // scratch
 		damage   error            // why loading found it corrupt; nil: it did not
-		drops    uint64           // drops of rows so far, on this server
+		drops    uint64           // drops of rows and adoptions so far, on this server
 	}
 
 	// change is held by the one flush, compaction, release, split or merge under

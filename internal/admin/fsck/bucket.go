@@ -170,20 +170,25 @@ func (f *files) keep(key string, m *manifest.Manifest, by holder) {
 	}
 }
 
-// other checks the files of a manifest that not a tablet but a backup names.
-// Where something is wrong the record is read again: it may be gone by now.
+// other checks the files of a manifest that not a tablet but a backup or a bulk
+// load names. Where something is wrong the record is read again: it may be gone by
+// now.
 func (f *files) other(ctx context.Context, n gc.Named) error {
 	key := base.ManifestObject(n.Manifest)
 	m, err := manifest.Read(ctx, f.c.cfg.Store, n.Manifest)
 	var wrong []Finding
+	class := BackupIncomplete
+	if n.By == gc.ByLoad {
+		class = BulkDamaged
+	}
 	complain := func(_ Class, subject, format string, args ...any) {
-		wrong = append(wrong, found(Problem, BackupIncomplete, about{key: n.Key}, subject, format, args...))
+		wrong = append(wrong, found(Problem, class, about{key: n.Key}, subject, format, args...))
 	}
 	switch {
 	case missing(err):
-		complain(BackupIncomplete, key, "the manifest is missing; %s needs it", n.Holder)
+		complain(class, key, "the manifest is missing; %s needs it", n.Holder)
 	case isCorrupt(err):
-		complain(BackupIncomplete, key, "%s needs it: %v", n.Holder, err)
+		complain(class, key, "%s needs it: %v", n.Holder, err)
 	case err != nil:
 		return err
 	default:
@@ -281,6 +286,7 @@ func verify(ctx context.Context, store objstore.Store, f manifest.File) error {
 		return err
 	}
 	defer r.Close()
+	f = f.Stored()
 	if p := r.Properties(); p.Entries != f.Entries || p.MinSeq != f.MinSeq || p.MaxSeq != f.MaxSeq ||
 		!bytes.Equal(p.MinKey, f.Smallest) || !bytes.Equal(p.MaxKey, f.Largest) {
 		return fmt.Errorf("%w: the manifest says %d entries with sequences %d to %d, the file %d with %d to %d, or other keys", base.ErrCorrupt,

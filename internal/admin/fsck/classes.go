@@ -27,6 +27,8 @@ const (
 	SSTableMissing   Class = "sstable-missing"
 	BackupDamaged    Class = "backup-damaged"
 	BackupIncomplete Class = "backup-incomplete"
+	BulkPending      Class = "bulk-load-pending"
+	BulkDamaged      Class = "bulk-load-damaged"
 
 	LogForgotten   Class = "log-forgotten"
 	LogDamaged     Class = "log-damaged"
@@ -52,7 +54,7 @@ func Classes() []Class {
 	return []Class{
 		TableDamaged, TableDeleted, NameAstray, NameMissing, NoSchema, Tiling, TabletDamaged,
 		SameID, OwnerWrong, OwnerGone, Unserved, EntryMissing, EntryWrong,
-		ManifestMissing, ManifestWrong, SSTableMissing, BackupDamaged, BackupIncomplete,
+		ManifestMissing, ManifestWrong, SSTableMissing, BackupDamaged, BackupIncomplete, BulkPending, BulkDamaged,
 		LogForgotten, LogDamaged, LowAlone, LogIncomplete, LogUnsealed, LogAlive, LogUncollected, LogLeftovers,
 		SealMissing, SealWrong, IndexWrong, RefWrong, RefStale, RefDamaged, RootDamaged, MarkIdle,
 	}
@@ -85,7 +87,9 @@ func Remedy(c Class) string {
 	switch c {
 	case TableDamaged:
 		return "by hand: restore the lock service from a snapshot, or the table from a backup"
-	case TableDeleted, Unserved:
+	case BulkDamaged:
+		return "by hand: give it up (tabletadm import abandon), and load again"
+	case TableDeleted, Unserved, BulkPending:
 		return "none is needed: the master is at it, or waits"
 	case NameAstray:
 		return "the name is removed"

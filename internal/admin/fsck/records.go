@@ -82,6 +82,8 @@ func (c *checker) keepRoots(roots []gc.Named, wrong map[string]error) {
 			backups[n.Key] = true
 		case gc.BySnapshot:
 			snapshots[n.Key] = true
+		case gc.ByLoad:
+			c.notice(BulkPending, about{key: n.Key}, n.Holder, "it is decided, and not adopted by all tablets yet")
 		default:
 			continue
 		}
@@ -89,9 +91,15 @@ func (c *checker) keepRoots(roots []gc.Named, wrong map[string]error) {
 	}
 	c.report.Backups, c.report.Snapshots = len(backups), len(snapshots)
 	for _, key := range slices.Sorted(maps.Keys(wrong)) {
-		if strings.HasPrefix(key, meta.BackupPrefix) || strings.HasPrefix(key, meta.SnapshotPrefix) { // the rest was complained about above
-			c.problem(BackupDamaged, about{key: key}, fmt.Sprintf("key %q", key), "%v", wrong[key])
+		class := BackupDamaged
+		switch {
+		case strings.HasPrefix(key, meta.BackupPrefix), strings.HasPrefix(key, meta.SnapshotPrefix):
+		case strings.HasPrefix(key, meta.BulkPrefix):
+			class = BulkDamaged
+		default: // was complained about above
+			continue
 		}
+		c.problem(class, about{key: key}, fmt.Sprintf("key %q", key), "%v", wrong[key])
 	}
 }
 
