@@ -63,8 +63,7 @@ func (s *Server) memoryLoop() {
 		case <-s.life.Done():
 			return
 		}
-		b := s.env.Budget
-		if excess := b.Used() - b.Limit()/10*7; excess > 0 {
+		if excess := s.env.Budget.Excess(); excess > 0 {
 			s.flushLargest(excess)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/heatmap"
+	"github.com/tabletdb/tabletdb/internal/membudget"
 	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/meta"
@@ -41,6 +42,9 @@ type Config struct {
 	// Network is how other tablet servers are asked whether the bucket answers
 	// them; nil: they are not asked, and a log that stalls is waited for.
 	Network rpc.Network
+	// Memory takes the accounts of the server, beside those of what stands before
+	// it; nil: one of its own.
+	Memory  *membudget.Budget
 	Logger  *slog.Logger
 	Options Options
 }
@@ -50,12 +54,15 @@ type Options struct {
 	// SessionTTL is how long the server may be silent before its tablets go
 	// to others; 0: the lock service's default.
 	SessionTTL time.Duration
-	// MemtableBytes is the memory for all memtables; 512 MiB.
+	// MemoryBytes is all the memory that the server may take; DefaultMemory. What
+	// follows is a share of it where it is not set.
+	MemoryBytes int64
+	// MemtableBytes is the memory for all memtables.
 	MemtableBytes int64
-	// CacheBytes is the memory for unpacked blocks; 256 MiB. Negative: none.
+	// CacheBytes is the memory for unpacked blocks. Negative: none.
 	CacheBytes int64
 	// MetadataBytes is the memory for filters and indexes of files, which
-	// blocks do not push out; 256 MiB.
+	// blocks do not push out.
 	MetadataBytes int64
 	// Tablet are the knobs of each tablet.
 	Tablet tablet.Options
@@ -92,9 +99,7 @@ func (o *Options) EnsureDefaults() {
 			*p = v
 		}
 	}
-	def64(&o.MemtableBytes, 512<<20)
-	def64(&o.CacheBytes, 256<<20)
-	def64(&o.MetadataBytes, 256<<20)
+	o.divide()
 	def64(&o.MaxLogBytes, 256<<20)
 	def64(&o.MaxLogObjects, 8192)
 	def64(&o.MinTruncate, 32)
@@ -104,10 +109,6 @@ func (o *Options) EnsureDefaults() {
 	if o.TruncateInterval == 0 {
 		o.TruncateInterval = 2 * time.Second
 	}
-	o.CacheBytes = max(o.CacheBytes, 0)
-	o.Tablet.EnsureDefaults()
-	// A memtable that alone may fill the budget would stall all others.
-	o.Tablet.MemtableBytes = min(o.Tablet.MemtableBytes, o.MemtableBytes/4)
 }
 
 // validate reports every knob that is out of its range, so that none is found
@@ -120,6 +121,7 @@ func (o *Options) validate() error {
 		}
 	}
 	t := &o.Tablet
+	need(o.MemoryBytes >= 1<<20, "memory must be at least 1 MiB")
 	need(o.SessionTTL >= 0 && o.TruncateInterval > 0, "times must not be negative")
 	need(t.MemtableBytes >= 1<<10, "memory for memtables must be at least 4 KiB, and a quarter of that for each")
 	need(o.MetadataBytes >= 0, "memory for metadata must not be negative")
@@ -141,6 +143,7 @@ type Server struct {
 	cache   *sstable.Cache
 	env     *tablet.Env
 	record  *metapb.ServerRecord
+	memory  memory
 	started time.Time
 
 	tablets  sync.Map // base.TabletID -> *tablet.Tablet
@@ -203,7 +206,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	s.log = s.cfg.Logger.With("server", self.String())
 	logCfg := commitlog.Config{
 		Store: s.cfg.LogStore, Incarnation: self, Logger: s.log,
-		Linger: o.Linger, MaxInFlight: o.MaxInFlight,
+		Linger: o.Linger, MaxInFlight: o.MaxInFlight, MaxPendingBytes: o.pendingBytes(),
 		OnFenced: func(err error) { s.die(fmt.Errorf("commit log: %w", err)) },
 		Events:   commitlog.Events{Acked: func(int, time.Duration) { s.acked.Store(int64(time.Since(s.started))) }},
 	}
@@ -213,10 +216,12 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if s.wal, err = commitlog.Open(logCfg); err != nil {
 		return err
 	}
+	files := tablet.NewFiles(s.cfg.Store, s.cache, o.MetadataBytes, self)
+	s.memory = s.newMemory(s.cfg.Memory, files)
 	s.env = &tablet.Env{
 		Store: s.cfg.Store, Meta: s.meta, Commits: meta.NewGroup(s.life, s.meta), Log: s.wal, Session: s.session,
-		Files: tablet.NewFiles(s.cfg.Store, s.cache, o.MetadataBytes, self), Logs: tablet.NewLogs(s.cfg.Store, s.meta),
-		Budget: tablet.NewBudget(o.MemtableBytes), Rows: tablet.NewRowLocks(), Logger: s.log, Options: o.Tablet,
+		Files: files, Logs: tablet.NewLogs(s.cfg.Store, s.meta),
+		Budget: s.memory.memtables, Reads: s.memory.reads, FileMemory: s.memory.files, Rows: tablet.NewRowLocks(), Logger: s.log, Options: o.Tablet,
 		WantFlush: s.flushes.add, WantCompact: s.wantCompact,
 	}
 	if s.env.Schemas, err = schema.Open(ctx, s.meta, s.log); err != nil {

@@ -21,7 +21,7 @@ const module = "github.com/tabletdb/tabletdb/"
 // floors and those of its own tree. The longest prefix counts.
 var floors = map[string]int{
 	"internal/base": 0, "internal/lint": 0, "internal/seedtest": 0, "proto": 0,
-	"internal/rpc": 1, "internal/rowset": 1, "internal/gcrule": 1, "internal/mutation": 1, "internal/chunk": 1, "internal/heatmap": 1, "internal/admin/output": 1,
+	"internal/rpc": 1, "internal/rowset": 1, "internal/gcrule": 1, "internal/mutation": 1, "internal/chunk": 1, "internal/heatmap": 1, "internal/membudget": 1, "internal/admin/output": 1,
 	"objstore": 2, "lockservice": 2, "internal/rowfilter": 2, "internal/route": 2,
 	"sstable": 3, "wal": 3, "root": 3,
 	"meta":         4,

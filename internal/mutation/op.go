@@ -47,6 +47,10 @@ type List struct {
 // Len returns the number of mutations.
 func (l List) Len() int { return l.n }
 
+// Size returns the bytes of the message that holds the mutations: no less than
+// they take.
+func (l List) Size() int { return len(l.raw) }
+
 // Iter returns an iterator over the mutations.
 func (l List) Iter() Iter { return Iter{s: scanner{rest: l.raw}, key: l.key} }
 

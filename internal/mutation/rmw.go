@@ -25,6 +25,9 @@ type Rules struct {
 // Len returns the number of rules.
 func (r Rules) Len() int { return r.n }
 
+// Size returns the bytes of the message that holds the rules.
+func (r Rules) Size() int { return len(r.raw) }
+
 // Rule says how one column changes. Its slices alias the request.
 type Rule struct {
 	Family    []byte // name

@@ -34,7 +34,8 @@ type Config struct {
 	// flight. 0 means the measured median of uploads, within [0.2 ms, 50 ms].
 	Linger time.Duration
 	// MaxPendingBytes is how many bytes of records may be unacknowledged before
-	// Append reports overload; one record may exceed it. Default 64 MiB.
+	// Append reports overload (base.OverloadError); one record may exceed it.
+	// Default 64 MiB.
 	MaxPendingBytes int64
 	// HedgeAfter is when an upload that was not answered is sent a second time,
 	// for at most 2 % of all. 0 means the measured 99th percentile, but not
@@ -74,6 +75,7 @@ const (
 	initialLinger    = 2 * time.Millisecond
 	minHedgeAfter    = 20 * time.Millisecond
 	initialHedge     = 2 * time.Second
+	minRetry         = 50 * time.Millisecond // after Append reported overload
 	retryBase        = 10 * time.Millisecond
 	retryMax         = 2 * time.Second
 	hedgeShare       = 0.02

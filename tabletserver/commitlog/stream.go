@@ -148,7 +148,7 @@ func (s *Stream) admitLocked() error {
 	case s.closed:
 		return fmt.Errorf("append for tablet %d epoch %d: stream: %w", s.key.tablet, s.key.epoch, ErrClosed)
 	case l.mu.pending >= l.cfg.MaxPendingBytes:
-		return fmt.Errorf("%w: %d bytes wait for the commit log", base.ErrOverloaded, l.mu.pending)
+		return &base.OverloadError{After: max(2*l.mu.p50, minRetry), Reason: fmt.Sprintf("%d bytes wait for the commit log", l.mu.pending)}
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/membudget"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/objstore"
@@ -24,6 +25,10 @@ type Env struct {
 	Files   *Files
 	Logs    *Logs
 	Budget  *Budget
+	// Reads is the memory for what scans fetch ahead, FileMemory that for files
+	// being written, and for what compactions read; nil: without limit.
+	Reads, FileMemory *membudget.Account
+
 	Rows    *RowLocks
 	Schemas *schema.Cache
 	Logger  *slog.Logger

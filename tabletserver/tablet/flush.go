@@ -76,6 +76,7 @@ func (t *Tablet) flush(ctx context.Context) (err error) {
 		return fmt.Errorf("flush tablet %d: %w", t.id, err)
 	}
 	written = files.run.Size()
+	t.env.Budget.flushed(size, time.Since(began))
 	t.env.Counts.Flushes.Add(1)
 	t.env.Counts.FlushedBytes.Add(files.run.Size())
 	t.event("flushed %d KiB of memory to %d KiB in %d files in %v", size>>10, files.run.Size()>>10, len(files.run), time.Since(began).Round(time.Millisecond))

@@ -24,9 +24,11 @@ import (
 // returns which. It is evaluated against everything appended before it,
 // acknowledged or not; the reply waits until that is (R13).
 func (t *Tablet) CheckAndMutate(ctx context.Context, r *mutation.CheckAndMutateRow, predicate *rowfilter.Program) (matched bool, err error) {
-	if err := t.admitWrite(ctx, r.Row); err != nil {
+	cost := writeCost(r.True.Size())
+	if err := t.admitWrite(ctx, r.Row, cost); err != nil {
 		return false, err
 	}
+	defer t.env.Budget.Done(cost)
 	yes, no := records.Get().(*[]byte), records.Get().(*[]byte)
 	defer putRecord(yes)
 	defer putRecord(no)
@@ -191,9 +193,11 @@ type column struct {
 // ReadModifyWrite applies rules to the newest cells of columns of a row,
 // atomically, and returns the new cells.
 func (t *Tablet) ReadModifyWrite(ctx context.Context, r *mutation.ReadModifyWriteRow) (*bigtablepb.Row, error) {
-	if err := t.admitWrite(ctx, r.Row); err != nil {
+	cost := writeCost(r.Rules.Size())
+	if err := t.admitWrite(ctx, r.Row, cost); err != nil {
 		return nil, err
 	}
+	defer t.env.Budget.Done(cost)
 	sch, err := t.schemaFor(ctx, r)
 	if err != nil {
 		return nil, err

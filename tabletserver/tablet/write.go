@@ -54,9 +54,11 @@ func Await(ctx context.Context, b *commitlog.Batch) error {
 // acknowledgement the caller waits before it tells anybody. A nil batch means
 // that nothing needed to be written.
 func (t *Tablet) Append(ctx context.Context, row []byte, l mutation.List, once *mutation.Once) (*commitlog.Batch, error) {
-	if err := t.admitWrite(ctx, row); err != nil {
+	cost := writeCost(l.Size())
+	if err := t.admitWrite(ctx, row, cost); err != nil {
 		return nil, err
 	}
+	defer t.env.Budget.Done(cost)
 	buf := records.Get().(*[]byte)
 	defer putRecord(buf)
 	s, n, err := t.encode(ctx, buf, row, l)
@@ -109,14 +111,15 @@ func (t *Tablet) encode(ctx context.Context, buf *[]byte, row []byte, l mutation
 	return fresh, n, err
 }
 
-func (t *Tablet) admitWrite(ctx context.Context, row []byte) error {
+// admitWrite takes memory for a write, which the caller gives back to the budget.
+func (t *Tablet) admitWrite(ctx context.Context, row []byte, cost int64) error {
 	if t.State() != Serving {
 		return t.errNotServing()
 	}
 	if !t.contains(row) {
 		return fmt.Errorf("tablet %d: row %q: %w", t.id, row, base.ErrWrongTablet)
 	}
-	return t.env.Budget.Admit(ctx)
+	return t.env.Budget.Admit(ctx, cost)
 }
 
 // append is appendTimed for those who do not care about the time.
@@ -196,9 +199,17 @@ func (t *Tablet) applyLocked(rec *mutation.Record, first, last base.Seq) *mem {
 		return t.dropLocked(rec, &op, last)
 	}
 	m := t.view.Load().mem
+	if m.table.Size() >= maxActive { // flushes are slow; one table cannot grow for ever
+		t.freezeLocked()
+		m = t.view.Load().mem
+	}
 	t.insertLocked(m, rec, first, last)
 	return m
 }
+
+// maxActive is the size at which a memtable is frozen though no flush has begun:
+// half of what one can address.
+const maxActive = 1 << 30
 
 // insertLocked adds the ops of a record, which take the sequences from first
 // to last, to a memtable.
