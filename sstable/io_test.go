@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/membudget"
 	"github.com/tabletdb/tabletdb/objstore"
 	"github.com/tabletdb/tabletdb/sstable/compress"
 )
@@ -164,6 +165,39 @@ func TestReadahead(t *testing.T) {
 	}
 	if err := it.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestReadaheadMemory: where memory is short, scans read on in small ranges, and
+// give back what they took.
+func TestReadaheadMemory(t *testing.T) {
+	entries := rows(20_000, 1000)
+	r, src := open(t, write(t, WriterOptions{}, entries), ReaderOptions{})
+	for _, limit := range []int64{1, 1 << 20, 64 << 20} {
+		a := membudget.New(0).Account("reads", limit)
+		a.Add(1) // of another
+		src.reads.Store(0)
+		var its [3]*Iter
+		for k := range its {
+			its[k] = r.NewIter(t.Context(), IterOptions{Readahead: DefaultReadahead, Eager: k == 2, Memory: a})
+			its[k].SeekGE(nil)
+		}
+		for n, e := range entries {
+			for k, it := range its {
+				if !bytes.Equal(it.Key(), e.key) || it.Next() != (n+1 < len(entries)) {
+					t.Fatalf("limit %d: iterator %d at entry %d: %v", limit, k, n, it.Err())
+				}
+			}
+		}
+		for _, it := range its {
+			if err := it.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Logf("limit %d: peak %d, %d reads", limit, a.Peak(), src.reads.Load())
+		if most := limit + 3*(firstReadahead+DefaultBlockSize); a.Peak() > most || a.Used() != 1 {
+			t.Errorf("limit %d: peak %d, and %d bytes are left", limit, a.Peak(), a.Used())
+		}
 	}
 }
 

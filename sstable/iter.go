@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/membudget"
 	"github.com/tabletdb/tabletdb/sstable/block"
 )
 
@@ -26,6 +27,9 @@ type IterOptions struct {
 	// fetched, of 64 KiB and then doubling, and one ahead of the iterator by a
 	// goroutine; two, once they are of full length.
 	Readahead int
+	// Memory is what ranges that are fetched ahead are taken of; where it is short
+	// they are small, and none is fetched beside the one in use. nil: no limit.
+	Memory *membudget.Account
 	// Expect, if not 0, is about how much will be read from the first block on:
 	// the read-ahead begins with that block, and with ranges of this length.
 	Expect int
@@ -98,7 +102,7 @@ func (i *Iter) Err() error { return i.err }
 
 // Close implements base.Iterator. It waits for the read-ahead to stop.
 func (i *Iter) Close() error {
-	i.ahead.stop()
+	i.ahead.stop(i.o.Memory)
 	i.valid, i.open = false, false
 	return i.err
 }

@@ -3,6 +3,7 @@ package sstable
 import (
 	"context"
 
+	"github.com/tabletdb/tabletdb/internal/membudget"
 	"github.com/tabletdb/tabletdb/sstable/block"
 )
 
@@ -25,6 +26,7 @@ type readahead struct {
 
 	off     uint64   // of data
 	data    []byte   // the current range
+	held    int64    // bytes taken of IterOptions.Memory for it
 	pending []*fetch // the ranges after it, in order
 
 	after cursor // the first block that no range holds yet
@@ -60,7 +62,7 @@ func (a *readahead) frame(i *Iter, c cursor, h block.Handle) []byte {
 	if len(a.pending) > 0 && a.pending[0].holds(h) {
 		return a.advance(i, h)
 	}
-	a.stop()
+	a.stop(i.o.Memory)
 	if !sequential {
 		a.run = 0
 	}
@@ -88,18 +90,26 @@ func (a *readahead) advance(i *Iter, h block.Handle) []byte {
 	a.pending[len(a.pending)-1] = nil
 	a.pending = a.pending[:len(a.pending)-1]
 	if p.err != nil {
+		i.o.Memory.Give(int64(p.n))
 		return nil
 	}
-	a.off, a.data = p.off, p.data
+	i.o.Memory.Give(a.held)
+	a.off, a.data, a.held = p.off, p.data, int64(p.n)
 	a.start(i)
 	return a.cut(h)
 }
 
 // restart fetches a range that begins with block c, and those after it
-// meanwhile.
+// meanwhile. Where memory is short it is a small range.
 func (a *readahead) restart(i *Iter, c cursor, h block.Handle) []byte {
 	a.after, a.more = c, true
 	n := a.extend(i)
+	if !i.o.Memory.TryTake(int64(n)) {
+		a.after, a.more, a.size = c, true, min(firstReadahead, i.o.Readahead)
+		n = a.extend(i)
+		i.o.Memory.Add(int64(n))
+	}
+	a.held = int64(n)
 	a.start(i)
 	data, err := i.r.src.ReadAt(i.ctx, int64(h.Offset), int64(n))
 	if err != nil {
@@ -142,9 +152,15 @@ func (a *readahead) extend(i *Iter) uint64 {
 // way yet.
 func (a *readahead) start(i *Iter) {
 	for a.more && len(a.pending) < a.depth(i) {
-		ctx, cancel := context.WithCancel(i.ctx)
-		p := &fetch{off: i.r.index.handle(a.after).Offset, cancel: cancel, done: make(chan struct{})}
+		p := &fetch{off: i.r.index.handle(a.after).Offset, done: make(chan struct{})}
+		before, size := a.after, a.size
 		p.n = a.extend(i)
+		if !i.o.Memory.TryTake(int64(p.n)) { // later, if it is there then
+			a.after, a.more, a.size = before, true, max(size/2, min(firstReadahead, i.o.Readahead))
+			return
+		}
+		ctx, cancel := context.WithCancel(i.ctx)
+		p.cancel = cancel
 		a.pending = append(a.pending, p)
 		src := i.r.src
 		go func() {
@@ -161,15 +177,18 @@ func (a *readahead) depth(i *Iter) int {
 	return depth
 }
 
-// stop ends the fetches on their way and waits for them.
-func (a *readahead) stop() {
+// stop ends the fetches on their way, waits for them, and lets go of the current
+// range.
+func (a *readahead) stop(memory *membudget.Account) {
 	for _, p := range a.pending {
 		p.cancel()
 	}
 	for k, p := range a.pending {
 		<-p.done
 		a.pending[k] = nil
+		memory.Give(int64(p.n))
 	}
 	a.pending = a.pending[:0]
-	a.data = nil
+	memory.Give(a.held)
+	a.data, a.held = nil, 0
 }

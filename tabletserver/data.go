@@ -185,8 +185,8 @@ func (s *Server) ReadRows(ctx context.Context, g route.Target, sc route.Scan, re
 		return err
 	}
 	note := s.readNoter(t, read.Rows)
-	k := newSink(send, note)
-	defer k.enc.Close()
+	k := newSink(ctx, s.memory.frames, send, note)
+	defer k.close()
 	st, err := t.Scan(ctx, read, k)
 	t.Counters.Reads.Add(max(st.RowsSeen, 1))
 	if rows := read.Rows.Ranges(); st.RowsReturned == 0 && len(rows) > 0 { // it looked there all the same
@@ -197,7 +197,7 @@ func (s *Server) ReadRows(ctx context.Context, g route.Target, sc route.Scan, re
 		// What is complete goes out, so that the caller resumes behind it.
 		if !errors.Is(err, errSend) {
 			k.enc.AbortRow()
-			if ferr := k.flush(); ferr != nil {
+			if ferr := k.finish(nil); ferr != nil {
 				return ferr
 			}
 		}

@@ -15,7 +15,8 @@ const DefaultMemory = 2 << 30
 const (
 	memtableShare = 25 // memtables, and writes on their way there
 	logShare      = 4  // batches of the log that are not acknowledged
-	readShare     = 7  // what scans fetch ahead and have not sent
+	readShare     = 7  // what scans fetch ahead
+	frameShare    = 3  // messages on their way to clients
 	fileShare     = 12 // files being written by flushes and compactions, and read by compactions
 	cacheShare    = 12 // blocks
 	metadataShare = 8  // filters and indexes
@@ -68,6 +69,7 @@ type memory struct {
 	budget    *membudget.Budget
 	memtables *tablet.Budget
 	reads     *membudget.Account
+	frames    *membudget.Account
 	files     *membudget.Account
 }
 
@@ -82,6 +84,7 @@ func (s *Server) newMemory(b *membudget.Budget, files *tablet.Files) memory {
 	m.memtables = tablet.NewBudget(b.Account("memtables", o.MemtableBytes))
 	b.Measured("log", 2*o.pendingBytes(), func() int64 { return s.wal.Stats().PendingBytes })
 	m.reads = b.Account("reads", Share(o.MemoryBytes, readShare))
+	m.frames = b.Account("frames", Share(o.MemoryBytes, frameShare))
 	m.files = b.Account("files", Share(o.MemoryBytes, fileShare))
 	b.Measured("blocks", o.CacheBytes, func() int64 { return s.cache.Stats().Bytes })
 	b.Measured("metadata", o.MetadataBytes, func() int64 { _, bytes, _ := files.MetadataStats(); return bytes })

@@ -129,6 +129,13 @@ func (e *Encoder) MidRow() bool { return e.mid }
 // AddCell adds a cell. row is not empty, and the same until EndRow; families
 // and qualifiers come in their order. The cell is copied.
 func (e *Encoder) AddCell(row []byte, family string, qualifier []byte, timestamp int64, value []byte, labels []string) {
+	_ = e.AddLarge(row, family, qualifier, timestamp, value, labels, nil) // only full fails
+}
+
+// AddLarge is AddCell for a value of many messages. It calls full, if that is not
+// nil, whenever Full reports true, so that no more than a few messages of the value
+// are there at a time; an error of it ends the call and leaves the row in pieces.
+func (e *Encoder) AddLarge(row []byte, family string, qualifier []byte, timestamp int64, value []byte, labels []string, full func() error) error {
 	c := header{timestamp: timestamp, labels: labels}
 	if !e.inRow {
 		e.inRow = true
@@ -152,8 +159,22 @@ func (e *Encoder) AddCell(row []byte, family string, qualifier []byte, timestamp
 		e.addChunk(&c, value[:e.opts.Split], total)
 		value = value[e.opts.Split:]
 		c = header{}
+		if full != nil && e.Full() {
+			if err := full(); err != nil {
+				return err
+			}
+		}
 	}
 	e.addChunk(&c, value, 0)
+	return nil
+}
+
+// SetTarget makes the messages that follow aim at another size, at most
+// DefaultTarget.
+func (e *Encoder) SetTarget(n int) {
+	e.opts.Target, e.opts.Split = n, 0
+	e.opts.ensureDefaults()
+	e.opts.Split = min(e.opts.Split, e.opts.Target)
 }
 
 // EndRow commits the row. Without a cell it does nothing: such a row is not

@@ -96,7 +96,12 @@ func (t *Tablet) mergeFiles(ctx context.Context, job *compact.Job) (out output, 
 	if !t.env.Files.mostlyCached(job.Inputs) {
 		mode = func(ctx context.Context) context.Context { return pagecache.WithMode(ctx, pagecache.Bypass) }
 	}
-	res, err := MergeFiles(ctx, t.env.Files, job, t.env.Options.Readahead, t.sink(&out, mode))
+	readahead, give, err := t.takeFileMemory(ctx, job)
+	if err != nil {
+		return out, err
+	}
+	defer give()
+	res, err := MergeFiles(ctx, t.env.Files, job, readahead, t.sink(&out, mode))
 	if out.run = res.Run; err != nil {
 		t.env.Files.Decided(out.numbers...)
 	}

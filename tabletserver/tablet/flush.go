@@ -59,7 +59,10 @@ func (t *Tablet) flush(ctx context.Context) (err error) {
 		drops = append(drops, m.drops...)
 	}
 	size := memBytes(v.frozen)
+	need := t.fileMemory(size)
+	t.env.FileMemory.Add(need)
 	files, err := t.write(ctx, merging.New(inputs...), len(v.manifest.Runs) == 0, size)
+	t.env.FileMemory.Give(need)
 	if err != nil {
 		return fmt.Errorf("flush tablet %d: %w", t.id, err)
 	}

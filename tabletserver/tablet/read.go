@@ -36,6 +36,18 @@ type Sink interface {
 	Passed(row []byte) error
 }
 
+// ErrPause is what EndRow and Passed of a Pauser return where the reader takes
+// its time: the row is taken all the same, and the scan lets go of memory and
+// files until Resume returns.
+var ErrPause = errors.New("the reader takes its time")
+
+// Pauser is the optional ability of a Sink to make a scan pause between two rows.
+type Pauser interface {
+	Sink
+	// Resume returns when the reader is ready for more.
+	Resume() error
+}
+
 // Stats counts what a read looked at.
 type Stats struct {
 	RowsSeen, RowsReturned   int64
@@ -62,6 +74,9 @@ func (t *Tablet) Scan(ctx context.Context, r Read, sink Sink) (Stats, error) {
 	for {
 		s := scan{t: t, read: r, sink: sink, stats: &st}
 		last, done, err := s.run(ctx, set)
+		if errors.Is(err, ErrPause) { // the view was let go
+			err = sink.(Pauser).Resume()
+		}
 		switch {
 		case err != nil && errors.Is(err, objstore.ErrNotFound) && !reloaded && !s.midRow:
 			reloaded = true // the view is older than the garbage collection (R12)

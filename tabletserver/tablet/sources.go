@@ -54,7 +54,7 @@ func newSources(ctx context.Context, t *Tablet, v *view, snapshot base.Seq, rang
 		points = points && g.IsPoint()
 	}
 	o := sstable.IterOptions{FillCache: points || r.Limit > 0 && r.Limit <= pointRead}
-	o.Readahead = t.env.Options.Readahead
+	o.Readahead, o.Memory = t.env.Options.Readahead, t.env.Reads
 	if !o.FillCache {
 		ctx = pagecache.WithMode(ctx, pagecache.FillFree)
 	}
