@@ -173,6 +173,31 @@ func (s *Store) FinishLoad(ctx context.Context, b BulkLoad) error {
 	return nil
 }
 
+// GiveUpLoad removes the record of a load that is pending, whatever it holds:
+// tablets that have not adopted the load never will. Others keep what they have.
+// base.ErrNotFound: it is not pending.
+func (s *Store) GiveUpLoad(ctx context.Context, table base.TableID, id base.LoadID) error {
+	key := bulkKey(table, id)
+	for {
+		kv, ok, _, err := s.ls.Get(ctx, key, lockservice.ReadOptions{})
+		if err != nil {
+			return fmt.Errorf("give up bulk load %d: %w", id, err)
+		}
+		if !ok {
+			return fmt.Errorf("bulk load %d, among those that are pending: %w", id, base.ErrNotFound)
+		}
+		res, err := s.ls.Txn(ctx, lockservice.Txn{
+			If: []lockservice.Compare{lockservice.ModRevisionIs(key, kv.ModRevision)}, Then: []lockservice.Op{lockservice.Delete(key)},
+		})
+		if err != nil {
+			return fmt.Errorf("give up bulk load %d: %w", id, err)
+		}
+		if res.Succeeded {
+			return nil
+		}
+	}
+}
+
 // Adopted reports whether the tablet has adopted the load. A load that is not
 // pending any more may have been forgotten.
 func (t Tablet) Adopted(id base.LoadID) bool {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tabletdb/tabletdb/client/bulkload"
 	"github.com/tabletdb/tabletdb/internal/admin/output"
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/objstore"
@@ -78,7 +79,7 @@ func ExitCode(err error) int {
 	case errors.As(err, &use):
 		return exitUsage
 	case is(base.ErrUnavailable, base.ErrNoLeader, base.ErrNotLeader, base.ErrOverloaded, base.ErrUnknownOutcome, base.ErrUndecided,
-		base.ErrNotServing, objstore.ErrThrottled, context.DeadlineExceeded):
+		base.ErrNotServing, objstore.ErrThrottled, bulkload.ErrPending, context.DeadlineExceeded):
 		return exitUnavailable
 	case is(base.ErrNotFound, base.ErrFamilyNotFound, objstore.ErrNotFound, fs.ErrNotExist):
 		return exitNotFound

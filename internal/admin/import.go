@@ -14,11 +14,13 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/tabletdb/tabletdb/client"
 	"github.com/tabletdb/tabletdb/internal/admin/csvload"
 	"github.com/tabletdb/tabletdb/internal/admin/output"
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/meta/schema"
 )
 
@@ -49,7 +51,12 @@ the import again changes nothing. A line that cannot be written is reported with
 its number, and makes the exit code 4 unless --allow-bad is given.`
 	c.Example = `  tabletadm import csv flights delays.csv --key '{Origin State}#{Airport Name}#{Flight Date}#{line}' --family cf
   tabletadm import csv pages pages.csv --key '{url}' --map 'title=contents:title' --family meta --skip-empty`
-	f := c.Flags()
+	o.addFlags(c.Flags())
+	return group("import", "Write rows from files", c, r.importSSTCommand(), r.importPendingCommand(), r.importAbandonCommand())
+}
+
+// addFlags adds what says how files are read.
+func (o *importing) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Key, "key", "", "template of the row's key; default {"+csvload.KeyColumn+"}, as export csv makes it")
 	f.StringVar(&o.Family, "family", "", "family of columns that name none; default: the table's, if it has only one")
 	f.StringArrayVar(&o.mapping, "map", nil, "where a column goes: 'column=family:qualifier'")
@@ -62,7 +69,6 @@ its number, and makes the exit code 4 unless --allow-bad is given.`
 	f.StringVar(&o.ts, "ts", "", "timestamp of the cells: microseconds, or RFC 3339; default: now")
 	f.IntVar(&o.maxBad, "max-bad", 1000, "stop after more bad lines than this; -1: never")
 	f.BoolVar(&o.allowBad, "allow-bad", false, "exit with 0 although lines were bad")
-	return group("import", "Write rows from files", c)
 }
 
 // options completes what the flags say with what the table has.
@@ -98,27 +104,14 @@ func (o *importing) run(ctx context.Context, e *env, table, file string) error {
 	if err != nil {
 		return err
 	}
-	var families []string
-	for _, f := range t.Record.Families {
-		families = append(families, f.Name)
-	}
-	opt, err := o.options(families)
-	if err != nil {
-		return err
-	}
 	in, size, err := open(e.run.app, file)
 	if err != nil {
 		return err
 	}
 	defer in.Close() // only read
-	r, err := csvload.NewReader(in, opt)
+	r, err := o.reader(in, file, t, table)
 	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	for _, f := range r.Families() {
-		if schema.Family(t.Record, f) == nil {
-			return fmt.Errorf("%w: table %s has no family %q, only %s; tabletadm table alter %s --add-family %s adds it", base.ErrFamilyNotFound, table, f, strings.Join(families, ", "), table, f)
-		}
+		return err
 	}
 	rows, err := e.rows(ctx, table)
 	if err != nil {
@@ -133,6 +126,29 @@ func (o *importing) run(ctx context.Context, e *env, table, file string) error {
 	l := newLoader(e.run.app, rows, r, stamp, o.maxBad, size)
 	err = l.run(ctx)
 	return l.report(e, err, o.allowBad)
+}
+
+// reader returns a Reader of a file, whose families the table has. name is the
+// table's, as it was given.
+func (o *importing) reader(in io.Reader, file string, t meta.Table, name string) (*csvload.Reader, error) {
+	var families []string
+	for _, f := range t.Record.Families {
+		families = append(families, f.Name)
+	}
+	opt, err := o.options(families)
+	if err != nil {
+		return nil, err
+	}
+	r, err := csvload.NewReader(in, opt)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	for _, f := range r.Families() {
+		if schema.Family(t.Record, f) == nil {
+			return nil, fmt.Errorf("%w: table %s has no family %q, only %s; tabletadm table alter %s --add-family %s adds it", base.ErrFamilyNotFound, name, f, strings.Join(families, ", "), name, f)
+		}
+	}
+	return r, nil
 }
 
 // open opens a file; - is the standard input. size is -1 where it is not known.

@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"github.com/tabletdb/tabletdb/internal/admin"
+	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/cluster"
 	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/internal/rpc/memnet"
+	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/objstore"
 	"github.com/tabletdb/tabletdb/objstore/mem"
 	"github.com/tabletdb/tabletdb/objstore/openstore"
@@ -135,6 +137,41 @@ func TestGC(t *testing.T) {
 		}}
 		sc.run(t, "gc.txt")
 	})
+}
+
+// TestImportSST loads SSTables, and refuses to.
+func TestImportSST(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		defer s.Kill()
+		sc := script{app: s.app, scrub: append(scrubs(`(?P<size>\b[0-9.]+ (B|KiB)\b)`, `(?P<bytes>"bytes": \d+)`, `(?P<seconds>"[a-z_]*(seconds|per_second)": [0-9.e+-]+)`), always()...), do: map[string]func(){
+			"lose a load": func() { s.loseLoad(t) },
+			"wait":        func() { time.Sleep(30 * time.Second) },
+		}}
+		sc.run(t, "bulk.txt")
+	})
+}
+
+// loseLoad decides a load of the table t whose manifest is not there.
+func (s *system) loseLoad(t *testing.T) {
+	t.Helper()
+	e, err := s.Env("loser")
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := e.LockService.OpenSession(t.Context(), "loser", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close(t.Context())
+	m := meta.NewStore(e.LockService)
+	tbl, err := m.TableByName(t.Context(), "projects/local/instances/main/tables/t")
+	if err == nil {
+		_, err = m.DecideLoad(t.Context(), tbl, meta.BulkLoad{Manifest: base.FileNumber{Creator: session.ID(), Number: 1}, Files: 1}, session.ID())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestInside looks into every kind of file, and at damage.
