@@ -218,7 +218,7 @@ func (w *world) reconcile(all bool) {
 		}
 		if t.State == meta.Unassigned {
 			to := w.servers[w.rand.IntN(len(w.servers))]
-			t, _ = w.commit(meta.Assign(t, meta.Server{Incarnation: to.Incarnation(), Address: "x"}, time.Now()))
+			t, _ = w.commit(meta.Assign(t, meta.Server{Incarnation: to.Incarnation(), Address: to.Addr}, time.Now()))
 		}
 		if s := w.server(t.Owner); s != nil && t.ID != 0 {
 			// A tablet that is served is told of again; nothing happens.

@@ -12,8 +12,12 @@ import (
 	"time"
 
 	"cloud.google.com/go/bigtable/admin/apiv2/adminpb"
+	"google.golang.org/grpc"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/route"
+	"github.com/tabletdb/tabletdb/internal/rpc"
+	"github.com/tabletdb/tabletdb/internal/rpc/memnet"
 	"github.com/tabletdb/tabletdb/lockservice"
 	lockmem "github.com/tabletdb/tabletdb/lockservice/mem"
 	"github.com/tabletdb/tabletdb/meta"
@@ -38,6 +42,9 @@ type Fixture struct {
 	LogStore objstore.Store
 	// Over, if set, is put over the store of each server, such as a cache.
 	Over func(objstore.Store) objstore.Store
+	// Net, if set, is where the servers that are opened answer gRPC, at their
+	// addresses: data and control.
+	Net *memnet.Net
 
 	servers []*Server
 	names   int
@@ -51,8 +58,10 @@ type Server struct {
 	Lock     *lockmem.Client
 	Store    *Spy
 	LogStore *Spy
+	Addr     string
 
 	client *client
+	grpc   *grpc.Server // nil: it answers no gRPC
 }
 
 // TTL of the sessions of servers.
@@ -74,6 +83,9 @@ func NewWith(t testing.TB, o lockmem.Options) *Fixture {
 func (f *Fixture) Close() {
 	for _, s := range f.servers {
 		s.Kill()
+		if s.grpc != nil {
+			s.grpc.Stop()
+		}
 	}
 	f.Lock.Close()
 }
@@ -102,13 +114,27 @@ func (f *Fixture) Open(ctx context.Context) *Server {
 	}
 	name := fmt.Sprintf("ts%d", f.names)
 	var err error
+	x.Addr = name + ":1"
 	x.Server, err = tabletserver.Open(ctx, tabletserver.Config{
-		LockService: x.client, Store: store, LogStore: x.LogStore, Address: name + ":1", Name: name,
+		LockService: x.client, Store: store, LogStore: x.LogStore, Address: x.Addr, Name: name,
 		Logger: f.Logger(), Options: f.Options,
 	})
 	f.Must(err)
+	if f.Net != nil {
+		f.listen(x, name)
+	}
 	f.servers = append(f.servers, x)
 	return x
+}
+
+// listen makes a server answer gRPC.
+func (f *Fixture) listen(x *Server, node string) {
+	l, err := f.Net.Node(node).Listen(x.Addr)
+	f.Must(err)
+	x.grpc = rpc.NewServer(f.Logger(), rpc.ServerOptions{More: []grpc.ServerOption{grpc.ForceServerCodecV2(route.Codec())}})
+	route.Register(x.grpc, x.Server, nil)
+	controlpb.RegisterTabletServerServer(x.grpc, x.Control())
+	go x.grpc.Serve(l) // until Close
 }
 
 // Server returns the server of an incarnation, if it still runs; else nil.
@@ -208,7 +234,7 @@ func (f *Fixture) Tablets(ctx context.Context, t meta.Table) []meta.Tablet {
 // Assign gives a tablet to a server in meta, without telling the server.
 func (f *Fixture) Assign(ctx context.Context, t meta.Tablet, s *Server) meta.Tablet {
 	f.T.Helper()
-	done, err := f.Meta.Commit(ctx, meta.Assign(t, meta.Server{Incarnation: s.Incarnation(), Address: "x"}, time.Now()))
+	done, err := f.Meta.Commit(ctx, meta.Assign(t, meta.Server{Incarnation: s.Incarnation(), Address: s.Addr}, time.Now()))
 	f.Must(err)
 	return done[0]
 }

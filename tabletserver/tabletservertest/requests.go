@@ -166,7 +166,7 @@ func (s *Server) Merge(ctx context.Context, left, right meta.Tablet) (meta.Table
 // HandOver makes the server release a tablet to another.
 func (s *Server) HandOver(ctx context.Context, t meta.Tablet, to *Server) error {
 	_, err := s.Control().Unload(ctx, &controlpb.UnloadRequest{
-		Tablet: tabletID(t), To: meta.IncarnationProto(to.Incarnation()), ToAddress: "x", Why: "test",
+		Tablet: tabletID(t), To: meta.IncarnationProto(to.Incarnation()), ToAddress: to.Addr, Why: "test",
 	})
 	return err
 }
