@@ -17,7 +17,7 @@ func (m *mirror) balanced(settle time.Duration) balance.State {
 	var s balance.State
 	now := m.now()
 	for e, v := range m.mu.servers {
-		s.Servers = append(s.Servers, balance.Server{ID: e, Name: v.Record.GetName(), Drained: m.drainedLocked(e), Releases: now.Sub(m.mu.released[e]) < settle})
+		s.Servers = append(s.Servers, balance.Server{ID: e, Name: v.Record.GetName(), Zone: v.Record.GetZone(), Drained: m.drainedLocked(e), Releases: now.Sub(m.mu.released[e]) < settle})
 	}
 	slices.SortFunc(s.Servers, func(a, b balance.Server) int { return a.ID.Compare(b.ID) })
 	keys := make([]string, 0, len(m.mu.tablets))

@@ -102,7 +102,7 @@ func (t *term) destination(tb meta.Tablet, server string) (base.Incarnation, err
 		return s.Incarnation, nil
 	}
 	state, _ := t.balanceState()
-	to, ok := balance.Emptiest(state, t.opt.Balance, tb.Owner)
+	to, ok := balance.Destination(state, t.opt.Balance, tb.ID, tb.Owner)
 	if !ok {
 		return base.Incarnation{}, fmt.Errorf("%w: there is no other tablet server that takes tablets", base.ErrPrecondition)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/tabletdb/tabletdb/internal/admin/output"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
+	"github.com/tabletdb/tabletdb/tabletserver/manifest"
 )
 
 // checkFlags are the flags of check.
@@ -136,6 +137,18 @@ func (o owners) Compact(ctx context.Context, t meta.Tablet) error {
 		_, err := c.Compact(ctx, &controlpb.CompactRequest{Tablets: []uint64{uint64(t.ID)}})
 		return err
 	})
+}
+
+// Manifest implements fsck.Owners.
+func (o owners) Manifest(ctx context.Context, t meta.Tablet) (m *manifest.Manifest, err error) {
+	err = o.ask(t, func(c controlpb.TabletServerClient) error {
+		r, err := c.Describe(ctx, &controlpb.DescribeRequest{Tablet: uint64(t.ID)})
+		if err == nil {
+			m = manifest.FromProto(r.GetManifest())
+		}
+		return err
+	})
+	return m, err
 }
 
 // Release implements fsck.Owners.

@@ -21,7 +21,9 @@ import (
 func nowMicros() int64 { return time.Now().UnixMicro() }
 
 func (r *run) serverCommand() *cobra.Command {
-	return group("server", "Drain and restart tablet servers", r.drainCommand(), r.undrainCommand(), r.restartCommand())
+	list := r.serversCommand()
+	list.Use = "list"
+	return group("server", "List, drain and restart tablet servers", list, r.drainCommand(), r.undrainCommand(), r.restartCommand())
 }
 
 // setDrain asks the master to drain a server, or not, and returns its name and

@@ -41,15 +41,23 @@ func newSystem(t *testing.T) *system { return newSystemOf(t, 1) }
 // newSystemOf is newSystem with a number of replicas of the lock service.
 func newSystemOf(t *testing.T, replicas int) *system {
 	t.Helper()
+	return newSystemWith(t, func(c *cluster.Config) { c.LockServers = replicas })
+}
+
+// newSystemWith is newSystem with what f sets.
+func newSystemWith(t *testing.T, f func(*cluster.Config)) *system {
+	t.Helper()
 	store := mem.New()
 	s := &system{net: memnet.New(), store: store}
 	start := time.Now()
 	var err error
-	s.Cluster, err = cluster.Open(t.Context(), cluster.Config{
-		Store: store, Node: func(name string) rpc.Network { return s.net.Node(name) }, Host: "host", LockServers: replicas,
+	c := cluster.Config{
+		Store: store, Node: func(name string) rpc.Network { return s.net.Node(name) }, Host: "host",
 		Clock:  func() time.Duration { return time.Since(start) },
 		Logger: slog.New(slog.DiscardHandler), GatewayAddr: "none", Version: "test",
-	})
+	}
+	f(&c)
+	s.Cluster, err = cluster.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}

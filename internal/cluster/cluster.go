@@ -64,6 +64,8 @@ type Config struct {
 	// StatusAddress is where the status pages of the process are; "": nowhere.
 	StatusAddress string
 	Strict        bool // see Env
+	// Zones are given to tablet servers in turn; none: they have none.
+	Zones []string
 
 	Lock   lockserver.Options
 	Master master.Options
@@ -367,7 +369,10 @@ func (c *Cluster) Masters() []*MasterNode {
 func (c *Cluster) StartTabletServer(ctx context.Context) (*TabletNode, error) {
 	c.mu.Lock()
 	c.mu.started++
-	name := fmt.Sprintf("tablet%d", c.mu.started)
+	name, zone := fmt.Sprintf("tablet%d", c.mu.started), ""
+	if n := len(c.cfg.Zones); n > 0 {
+		zone = c.cfg.Zones[(c.mu.started-1)%n]
+	}
 	c.mu.Unlock()
 	e, err := c.env(name)
 	if err != nil {
@@ -376,7 +381,7 @@ func (c *Cluster) StartTabletServer(ctx context.Context) (*TabletNode, error) {
 	if c.cfg.Registerer != nil { // several servers share the process's registry
 		e.Registerer = prometheus.WrapRegistererWith(prometheus.Labels{"node": name}, c.cfg.Registerer)
 	}
-	n, err := OpenTabletServer(ctx, e, TabletConfig{Addr: c.addr(""), Name: name, StatusAddress: c.cfg.StatusAddress, Options: c.cfg.Tablet, Locals: c.locals})
+	n, err := OpenTabletServer(ctx, e, TabletConfig{Addr: c.addr(""), Name: name, Zone: zone, StatusAddress: c.cfg.StatusAddress, Options: c.cfg.Tablet, Locals: c.locals})
 	if err != nil {
 		return nil, err
 	}

@@ -219,3 +219,21 @@ func BenchmarkSpread(b *testing.B) {
 		assign.Spread(servers, t)
 	}
 }
+
+// TestSpreadKeepsShares: no zone gets more than its share of a table, though its
+// servers have less of other tables.
+func TestSpreadKeepsShares(t *testing.T) {
+	servers := []assign.Server{
+		{ID: id(1), Zone: "a"}, {ID: id(2), Zone: "a"},
+		{ID: id(3), Zone: "b", Tablets: 20, PerTable: map[base.TableID]int{2: 20}}, {ID: id(4), Zone: "b", Tablets: 20, PerTable: map[base.TableID]int{2: 20}},
+	}
+	got := counts(assign.Spread(servers, tablets(20, 1)))
+	if a := got[id(1)] + got[id(2)]; a != 10 {
+		t.Errorf("zone a got %d of 20: %v", a, got)
+	}
+	// A zone is lost: the others take over evenly.
+	got = counts(assign.Spread([]assign.Server{{ID: id(1), Zone: "a"}, {ID: id(2), Zone: "b"}, {ID: id(3), Zone: "b"}}, tablets(30, 1)))
+	if got[id(1)] != 10 || got[id(2)] != 10 {
+		t.Errorf("%v", got)
+	}
+}

@@ -42,12 +42,14 @@ type Placement struct {
 // The weights of what Spread balances, each relative to the average server: the
 // number of tablets, the load, the tablets of the same table (a scan or a hot
 // table should find many servers), and the zone (none should carry more per
-// server than the others).
+// server than the others). What takes a zone beyond its share of a table counts
+// so much that it happens only where the others are very full.
 const (
 	countWeight = 1.0
 	loadWeight  = 0.5
 	tableWeight = 0.5
 	zoneWeight  = 0.25
+	shareWeight = 3.0
 )
 
 // Spread gives each tablet a server, in the order of the tablets. It is greedy
@@ -76,7 +78,11 @@ type spreader struct {
 	table   map[base.TableID]int
 }
 
-type zone struct{ servers, tablets int }
+// zone is what the servers of a zone have together.
+type zone struct {
+	servers, tablets int
+	table            map[base.TableID]int
+}
 
 func newSpreader(servers []Server) *spreader {
 	s := &spreader{servers: slices.Clone(servers), zones: map[string]*zone{}, table: map[base.TableID]int{}}
@@ -88,12 +94,15 @@ func newSpreader(servers []Server) *spreader {
 			per[id] = n
 			s.table[id] += n
 		}
-		v.PerTable = per
 		z := s.zones[v.Zone]
 		if z == nil {
-			z = &zone{}
+			z = &zone{table: map[base.TableID]int{}}
 			s.zones[v.Zone] = z
 		}
+		for id, n := range per {
+			z.table[id] += n
+		}
+		v.PerTable = per
 		z.servers++
 		z.tablets += v.Tablets
 		s.tablets += v.Tablets
@@ -117,7 +126,9 @@ func (s *spreader) place(t Tablet) base.Incarnation {
 	s.tablets++
 	s.load += load
 	s.table[t.Table]++
-	s.zones[v.Zone].tablets++
+	z := s.zones[v.Zone]
+	z.tablets++
+	z.table[t.Table]++
 	return v.ID
 }
 
@@ -131,6 +142,9 @@ func (s *spreader) cost(v *Server, t Tablet) float64 {
 	if len(s.zones) > 1 {
 		z := s.zones[v.Zone]
 		c += zoneWeight * share(float64(z.tablets)/float64(z.servers), float64(s.tablets)/n)
+		if z.table[t.Table]*len(s.servers) >= (s.table[t.Table]+1)*z.servers { // one more is above its share
+			c += shareWeight
+		}
 	}
 	if v.ID == t.Avoid {
 		c += avoided

@@ -20,7 +20,8 @@ const (
 const gross = 1.0
 
 // Moves returns the tablets to be moved, no more than may be under way: off
-// servers that are drained, then from the fullest to the emptiest.
+// servers that are drained, out of zones that have more than their share of a
+// table, then from the fullest to the emptiest, as far as zones allow.
 func Moves(s State, o Options) []Decision {
 	o.EnsureDefaults()
 	m := newMover(s, o)
@@ -29,7 +30,7 @@ func Moves(s State, o Options) []Decision {
 			m.empty(&s.Servers[i])
 		}
 	}
-	for m.left() > 0 && m.even() {
+	for m.left() > 0 && (m.zoned() || m.even()) {
 	}
 	return m.out
 }
@@ -52,11 +53,12 @@ type mover struct {
 	has     map[base.Incarnation]*total
 	tablets map[base.Incarnation][]*Tablet
 	average total // of the usable servers, as if they had everything
+	zones   *zoning
 	out     []Decision
 }
 
 func newMover(s State, o Options) *mover {
-	m := &mover{s: s, o: o, names: map[base.Incarnation]string{}, has: map[base.Incarnation]*total{}, tablets: map[base.Incarnation][]*Tablet{}}
+	m := &mover{s: s, o: o, names: map[base.Incarnation]string{}, has: map[base.Incarnation]*total{}, tablets: map[base.Incarnation][]*Tablet{}, zones: newZoning(s)}
 	for i := range s.Servers {
 		v := &s.Servers[i]
 		m.names[v.ID], m.has[v.ID] = v.Name, &total{}
@@ -108,31 +110,59 @@ func (m *mover) empty(v *Server) {
 			return
 		}
 		if !t.Busy {
-			m.move(t, m.emptiest(), fmt.Sprintf("server %s is drained", v.Name))
+			m.move(t, m.emptiest(t), fmt.Sprintf("server %s is drained", v.Name))
 		}
 	}
 }
 
-func (m *mover) emptiest() base.Incarnation {
-	return slices.MinFunc(m.usable, func(a, b base.Incarnation) int { return cmp.Compare(m.cost(*m.has[a]), m.cost(*m.has[b])) })
+// emptiest returns the server with least, of those in zones that a tablet may go
+// to, if there is one; for nil, of all.
+func (m *mover) emptiest(t *Tablet) base.Incarnation {
+	allowed := func(e base.Incarnation) int {
+		if t == nil || m.zones.allows(t, e) {
+			return 0
+		}
+		return 1
+	}
+	return slices.MinFunc(m.usable, func(a, b base.Incarnation) int {
+		return cmp.Or(cmp.Compare(allowed(a), allowed(b)), cmp.Compare(m.cost(*m.has[a]), m.cost(*m.has[b])))
+	})
 }
 
 func (m *mover) move(t *Tablet, to base.Incarnation, why string) {
 	m.out = append(m.out, Decision{Kind: Move, Tablet: t.ID, From: t.Owner, To: to, Why: why})
 	m.has[t.Owner].add(t, -1)
 	m.has[to].add(t, 1)
+	m.zones.move(t, t.Owner, to)
 	m.tablets[t.Owner] = slices.DeleteFunc(m.tablets[t.Owner], func(x *Tablet) bool { return x == t })
 }
 
 // even moves one tablet from the fullest server to the emptiest, if they differ
 // by more than the slack and the move makes the fuller of the two less full by a
-// part of it.
+// part of it. Where zones forbid that, other pairs of servers are tried, and to
+// exchange two tablets.
 func (m *mover) even() bool {
 	if len(m.usable) < 2 {
 		return false
 	}
-	to := m.emptiest()
-	from := slices.MaxFunc(m.usable, func(a, b base.Incarnation) int { return cmp.Compare(m.cost(*m.has[a]), m.cost(*m.has[b])) })
+	order := slices.Clone(m.usable)
+	slices.SortStableFunc(order, func(a, b base.Incarnation) int { return cmp.Compare(m.cost(*m.has[a]), m.cost(*m.has[b])) })
+	if m.between(order[len(order)-1], order[0]) {
+		return true
+	}
+	if !m.zones.several() {
+		return false
+	}
+	for i := range order { // what the fullest cannot give to the emptiest, others can
+		if m.between(order[len(order)-1], order[i]) || m.between(order[len(order)-1-i], order[0]) {
+			return true
+		}
+	}
+	return false
+}
+
+// between moves one tablet between two servers, if that is worth it.
+func (m *mover) between(from, to base.Incarnation) bool {
 	full, empty := m.cost(*m.has[from]), m.cost(*m.has[to])
 	if full-empty <= m.o.Slack {
 		return false
@@ -141,10 +171,11 @@ func (m *mover) even() bool {
 	if full-empty > gross {
 		age = min(age, m.o.HasteAge)
 	}
+	ready := func(t *Tablet) bool { return !t.Busy && t.Age >= age }
 	var best *Tablet
 	bestWorst := full - m.gain(full-empty)
 	for _, t := range m.tablets[from] {
-		if t.Busy || t.Age < age {
+		if !ready(t) || !m.zones.allows(t, to) {
 			continue
 		}
 		a, b := *m.has[from], *m.has[to]
@@ -154,10 +185,11 @@ func (m *mover) even() bool {
 			best, bestWorst = t, worst
 		}
 	}
+	why := fmt.Sprintf("%s has %.0f%% of an average server's tablets, bytes and requests, %s %.0f%%", m.label(from), 100*full, m.label(to), 100*empty)
 	if best == nil {
-		return false
+		return m.swap(from, to, ready, bestWorst, why)
 	}
-	m.move(best, to, fmt.Sprintf("%s has %.0f%% of an average server's tablets, bytes and requests, %s %.0f%%", m.names[from], 100*full, m.names[to], 100*empty))
+	m.move(best, to, why)
 	return true
 }
 
@@ -169,14 +201,19 @@ func (m *mover) gain(difference float64) float64 {
 	return part * difference
 }
 
-// Emptiest returns the server that tablets may be moved to and that has least,
-// other than not; false: there is none.
-func Emptiest(s State, o Options, not base.Incarnation) (base.Incarnation, bool) {
+// Destination returns the server that a tablet may be moved to and that has
+// least, of those in zones that have room for it if there are such; false: there
+// is none but its owner.
+func Destination(s State, o Options, tablet base.TabletID, owner base.Incarnation) (base.Incarnation, bool) {
 	o.EnsureDefaults()
 	m := newMover(s, o)
-	m.usable = slices.DeleteFunc(m.usable, func(e base.Incarnation) bool { return e == not })
+	m.usable = slices.DeleteFunc(m.usable, func(e base.Incarnation) bool { return e == owner })
 	if len(m.usable) == 0 {
 		return base.Incarnation{}, false
 	}
-	return m.emptiest(), true
+	i := slices.IndexFunc(s.Tablets, func(t Tablet) bool { return t.ID == tablet })
+	if i < 0 {
+		return m.emptiest(nil), true
+	}
+	return m.emptiest(&s.Tablets[i]), true
 }

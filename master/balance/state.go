@@ -3,6 +3,7 @@
 // pure function of what the master knows: no clock is read, nothing is sent.
 //
 //	moves.go    drained servers are emptied, the others made even
+//	zones.go    no zone has more than its share of a table
 //	splits.go   tablets that are large or hot become two
 //	merges.go   neighbours that are small and cold become one
 //
@@ -23,8 +24,9 @@ import (
 type Server struct {
 	ID        base.Incarnation
 	Name      string
-	Drained   bool // it is to be left
-	Reachable bool // it answers
+	Zone      string // what may fail as a whole; "": a zone of its own
+	Drained   bool   // it is to be left
+	Reachable bool   // it answers
 	// Releases is set while it gave something up of its own accord a moment ago:
 	// it shuts down, or sheds load. It gets nothing.
 	Releases bool

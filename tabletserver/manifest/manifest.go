@@ -148,7 +148,8 @@ func (m *Manifest) Proto() *metapb.Manifest {
 	return p
 }
 
-func fromProto(p *metapb.Manifest) *Manifest {
+// FromProto is the inverse of Proto. Nothing is checked.
+func FromProto(p *metapb.Manifest) *Manifest {
 	m := &Manifest{
 		Tablet: base.TabletID(p.Tablet), Epoch: base.Epoch(p.Tepoch), Version: p.Version,
 		Flushed: base.Seq(p.Flushed), LastTimestamp: p.LastTimestamp,
@@ -222,7 +223,7 @@ func Decode(b []byte) (*Manifest, error) {
 	if err := proto.Unmarshal(b[headerLen:], p); err != nil {
 		return nil, fmt.Errorf("%w: manifest: %v", base.ErrCorrupt, err)
 	}
-	m := fromProto(p)
+	m := FromProto(p)
 	for _, r := range m.Runs {
 		for i := range r {
 			if err := r[i].checkLoaded(); err != nil {

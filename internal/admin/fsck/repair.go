@@ -11,6 +11,7 @@ import (
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/tabletserver/manifest"
 )
 
 // Owners asks the server that serves a tablet for something, and returns when it
@@ -18,6 +19,8 @@ import (
 type Owners interface {
 	Flush(context.Context, meta.Tablet) error
 	Compact(context.Context, meta.Tablet) error
+	// Manifest returns what the server has in memory.
+	Manifest(context.Context, meta.Tablet) (*manifest.Manifest, error)
 	// Release makes it give the tablet up, to nobody.
 	Release(context.Context, meta.Tablet) error
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/proto/controlpb"
 	"github.com/tabletdb/tabletdb/tabletserver/manifest"
 	"github.com/tabletdb/tabletdb/tabletserver/tabletservertest"
 	"github.com/tabletdb/tabletdb/wal"
@@ -28,6 +29,11 @@ func (o owners) Flush(ctx context.Context, t meta.Tablet) error {
 
 func (o owners) Compact(ctx context.Context, t meta.Tablet) error {
 	return o.w.Server(t.Owner).Compact(ctx, t)
+}
+
+func (o owners) Manifest(ctx context.Context, t meta.Tablet) (*manifest.Manifest, error) {
+	r, err := o.w.Server(t.Owner).Control().Describe(ctx, &controlpb.DescribeRequest{Tablet: uint64(t.ID)})
+	return manifest.FromProto(r.GetManifest()), err
 }
 
 func (o owners) Release(ctx context.Context, t meta.Tablet) error {
@@ -134,6 +140,12 @@ var damages = map[string]struct {
 	"sstable of a live owner": { // which flushes b and c as it lets go
 		harm: func(w *world) { w.remove(w.sstable(w.left)) }, needs: fsck.SSTables, want: without("a"),
 	},
+	"manifest and sstable of a live owner": {harm: func(w *world) {
+		w.Must(w.Server(w.left.Owner).Flush(w.ctx, w.left)) // there are two files then
+		w.remove(w.files(w.left)[0])
+		w.left = w.Record(w.ctx, w.left)
+		w.remove(manifestOf(w.left))
+	}, needs: fsck.SSTables, want: without("a")},
 	"log forgotten": {harm: func(w *world) {
 		w.txn(lockservice.Delete(meta.LogPrefix+w.dead.String()), lockservice.Delete(meta.LowPrefix+w.dead.String()))
 	}},

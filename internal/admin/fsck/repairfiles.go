@@ -76,8 +76,7 @@ func (p *planner) rebuild(ctx context.Context, f Finding) error {
 		}
 	}
 	if lost && t.State == meta.Serving && p.sessions[t.Owner] {
-		p.rewrite(f, t)
-		return nil
+		return p.rewrite(ctx, f, t, bad)
 	}
 	from, err := p.newest(ctx, t, lost)
 	if err != nil {
@@ -115,11 +114,24 @@ func (p *planner) wordLost(t meta.Tablet, from candidate, dropped int) (do, lose
 	return do, loses
 }
 
-// rewrite has the live owner of a tablet write what it has in memory.
-func (p *planner) rewrite(f Finding, t meta.Tablet) {
+// rewrite has the live owner of a tablet write what it has in memory; where some
+// of the files are gone as well, it is written without them.
+func (p *planner) rewrite(ctx context.Context, f Finding, t meta.Tablet, bad map[string]bool) error {
 	if p.rc.Owners == nil {
 		p.byHand(f, fmt.Sprintf("tabletadm compact --tablet %d: its owner writes it anew", t.ID))
-		return
+		return nil
+	}
+	if m, err := p.rc.Owners.Manifest(ctx, t); err == nil {
+		n, dropped, unnamed, err := p.usable(ctx, candidate{t.Manifest, m}, bad)
+		if err != nil {
+			return err
+		}
+		if dropped > 0 {
+			p.losing(f, SSTables, fmt.Sprintf("write anew what its owner has in memory, without %d of its SSTables", dropped),
+				fmt.Sprintf("what stood in %d SSTables; what that hid in older ones is seen again", dropped),
+				func(ctx context.Context) error { return p.give(ctx, t, n, unnamed) })
+			return nil
+		}
 	}
 	p.step(f, fmt.Sprintf("compact it: its owner at %s has the list of its files in memory and writes it anew", t.OwnerAddress), func(ctx context.Context) error {
 		if err := p.rc.Owners.Compact(ctx, t); err != nil {
@@ -131,6 +143,7 @@ func (p *planner) rewrite(f Finding, t meta.Tablet) {
 		}
 		return err
 	})
+	return nil
 }
 
 // newest returns the manifest to go on from: the present one, or if that is lost
