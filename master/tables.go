@@ -179,6 +179,31 @@ func (m *Master) ModifyColumnFamilies(ctx context.Context, req *adminpb.ModifyCo
 	return schema.Table(after.Record, adminpb.Table_SCHEMA_VIEW), nil
 }
 
+// SetFamilyStorage implements controlpb.MasterServer.
+func (m *Master) SetFamilyStorage(ctx context.Context, req *controlpb.SetFamilyStorageRequest) (*controlpb.SetFamilyStorageResponse, error) {
+	t, err := m.leader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := t.bind(ctx)
+	defer cancel()
+	var after meta.Table
+	err = t.alter(ctx, req.GetTable(), func(tbl meta.Table) error {
+		rec, err := schema.SetStorage(tbl.Record, req.GetChanges())
+		if err != nil {
+			return err
+		}
+		after, err = t.store.UpdateTable(ctx, tbl, rec)
+		return err
+	})
+	if err != nil {
+		return nil, t.outcome(err)
+	}
+	t.log.InfoContext(ctx, "storage of column families set", "name", req.GetTable())
+	t.refreshSchemas(ctx, after.Revision)
+	return &controlpb.SetFamilyStorageResponse{Families: after.Record.Families}, nil
+}
+
 // refreshSchemas returns when every live server knows the schemas as of rev, or
 // has lost its session, or the wait is over: the change is committed, so there
 // is nothing to refuse then.

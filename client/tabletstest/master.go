@@ -134,6 +134,25 @@ func (m *Master) DeleteTable(ctx context.Context, req *adminpb.DeleteTableReques
 	return &controlpb.DeleteTableResponse{}, nil
 }
 
+// SetFamilyStorage implements controlpb.MasterServer.
+func (m *Master) SetFamilyStorage(ctx context.Context, req *controlpb.SetFamilyStorageRequest) (*controlpb.SetFamilyStorageResponse, error) {
+	if err := m.active(); err != nil {
+		return nil, err
+	}
+	t, err := m.c.Meta.TableByName(ctx, req.Table)
+	if err != nil {
+		return nil, schema.NotFound(req.Table)
+	}
+	rec, err := schema.SetStorage(t.Record, req.Changes)
+	if err != nil {
+		return nil, err
+	}
+	if t, err = m.c.Meta.UpdateTable(ctx, t, rec); err != nil {
+		return nil, err
+	}
+	return &controlpb.SetFamilyStorageResponse{Families: t.Record.Families}, nil
+}
+
 // ModifyColumnFamilies implements controlpb.MasterServer.
 func (m *Master) ModifyColumnFamilies(ctx context.Context, req *adminpb.ModifyColumnFamiliesRequest) (*adminpb.Table, error) {
 	if err := m.active(); err != nil {

@@ -101,7 +101,7 @@ func addFamily(rec *metapb.TableRecord, name string, cf *adminpb.ColumnFamily) e
 	}
 	rec.NextFamily = max(rec.NextFamily, 1)
 	rec.Families = append(rec.Families, &metapb.Family{
-		Id: rec.NextFamily, Name: name, GcRule: proto.CloneOf(cf.GetGcRule()), ValueType: completeType(cf.GetValueType()),
+		Id: rec.NextFamily, Name: name, GcRule: proto.CloneOf(cf.GetGcRule()), ValueType: completeType(cf.GetValueType()), Storage: newStorage(rec),
 	})
 	rec.NextFamily++
 	return nil

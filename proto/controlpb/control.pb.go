@@ -2013,6 +2013,182 @@ func (x *HeatResponse) GetSlots() []*HeatSlot {
 	return nil
 }
 
+// FamilyStorage is a change of one family's storage: of the fields that are set.
+type FamilyStorage struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Family string                 `protobuf:"bytes,1,opt,name=family,proto3" json:"family,omitempty"`
+	// The family goes to that group, and takes in_memory of it, where it has
+	// families already.
+	LocalityGroup *string `protobuf:"bytes,2,opt,name=locality_group,json=localityGroup,proto3,oneof" json:"locality_group,omitempty"`
+	// Of the group in which the family then is.
+	InMemory      *bool                       `protobuf:"varint,3,opt,name=in_memory,json=inMemory,proto3,oneof" json:"in_memory,omitempty"`
+	Compression   *metapb.Storage_Compression `protobuf:"varint,4,opt,name=compression,proto3,enum=tabletdb.meta.v1.Storage_Compression,oneof" json:"compression,omitempty"`
+	Bloom         *metapb.Storage_Bloom       `protobuf:"varint,5,opt,name=bloom,proto3,enum=tabletdb.meta.v1.Storage_Bloom,oneof" json:"bloom,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FamilyStorage) Reset() {
+	*x = FamilyStorage{}
+	mi := &file_controlpb_control_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FamilyStorage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FamilyStorage) ProtoMessage() {}
+
+func (x *FamilyStorage) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FamilyStorage.ProtoReflect.Descriptor instead.
+func (*FamilyStorage) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *FamilyStorage) GetFamily() string {
+	if x != nil {
+		return x.Family
+	}
+	return ""
+}
+
+func (x *FamilyStorage) GetLocalityGroup() string {
+	if x != nil && x.LocalityGroup != nil {
+		return *x.LocalityGroup
+	}
+	return ""
+}
+
+func (x *FamilyStorage) GetInMemory() bool {
+	if x != nil && x.InMemory != nil {
+		return *x.InMemory
+	}
+	return false
+}
+
+func (x *FamilyStorage) GetCompression() metapb.Storage_Compression {
+	if x != nil && x.Compression != nil {
+		return *x.Compression
+	}
+	return metapb.Storage_Compression(0)
+}
+
+func (x *FamilyStorage) GetBloom() metapb.Storage_Bloom {
+	if x != nil && x.Bloom != nil {
+		return *x.Bloom
+	}
+	return metapb.Storage_Bloom(0)
+}
+
+type SetFamilyStorageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Table         string                 `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`     // full name
+	Changes       []*FamilyStorage       `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"` // in order
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetFamilyStorageRequest) Reset() {
+	*x = SetFamilyStorageRequest{}
+	mi := &file_controlpb_control_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetFamilyStorageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetFamilyStorageRequest) ProtoMessage() {}
+
+func (x *SetFamilyStorageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetFamilyStorageRequest.ProtoReflect.Descriptor instead.
+func (*SetFamilyStorageRequest) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *SetFamilyStorageRequest) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *SetFamilyStorageRequest) GetChanges() []*FamilyStorage {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+type SetFamilyStorageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Families      []*metapb.Family       `protobuf:"bytes,1,rep,name=families,proto3" json:"families,omitempty"` // all of the table, as they are now
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetFamilyStorageResponse) Reset() {
+	*x = SetFamilyStorageResponse{}
+	mi := &file_controlpb_control_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetFamilyStorageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetFamilyStorageResponse) ProtoMessage() {}
+
+func (x *SetFamilyStorageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetFamilyStorageResponse.ProtoReflect.Descriptor instead.
+func (*SetFamilyStorageResponse) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *SetFamilyStorageResponse) GetFamilies() []*metapb.Family {
+	if x != nil {
+		return x.Families
+	}
+	return nil
+}
+
 type SplitTabletRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Tablet        uint64                 `protobuf:"varint,1,opt,name=tablet,proto3" json:"tablet,omitempty"`
@@ -2024,7 +2200,7 @@ type SplitTabletRequest struct {
 
 func (x *SplitTabletRequest) Reset() {
 	*x = SplitTabletRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[32]
+	mi := &file_controlpb_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2212,7 @@ func (x *SplitTabletRequest) String() string {
 func (*SplitTabletRequest) ProtoMessage() {}
 
 func (x *SplitTabletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[32]
+	mi := &file_controlpb_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2225,7 @@ func (x *SplitTabletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitTabletRequest.ProtoReflect.Descriptor instead.
 func (*SplitTabletRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{32}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SplitTabletRequest) GetTablet() uint64 {
@@ -2083,7 +2259,7 @@ type SplitTabletResponse struct {
 
 func (x *SplitTabletResponse) Reset() {
 	*x = SplitTabletResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[33]
+	mi := &file_controlpb_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2095,7 +2271,7 @@ func (x *SplitTabletResponse) String() string {
 func (*SplitTabletResponse) ProtoMessage() {}
 
 func (x *SplitTabletResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[33]
+	mi := &file_controlpb_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2108,7 +2284,7 @@ func (x *SplitTabletResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitTabletResponse.ProtoReflect.Descriptor instead.
 func (*SplitTabletResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{33}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SplitTabletResponse) GetRow() []byte {
@@ -2135,7 +2311,7 @@ type MergeTabletsRequest struct {
 
 func (x *MergeTabletsRequest) Reset() {
 	*x = MergeTabletsRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[34]
+	mi := &file_controlpb_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2147,7 +2323,7 @@ func (x *MergeTabletsRequest) String() string {
 func (*MergeTabletsRequest) ProtoMessage() {}
 
 func (x *MergeTabletsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[34]
+	mi := &file_controlpb_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2160,7 +2336,7 @@ func (x *MergeTabletsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeTabletsRequest.ProtoReflect.Descriptor instead.
 func (*MergeTabletsRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{34}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *MergeTabletsRequest) GetLeft() uint64 {
@@ -2186,7 +2362,7 @@ type MergeTabletsResponse struct {
 
 func (x *MergeTabletsResponse) Reset() {
 	*x = MergeTabletsResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[35]
+	mi := &file_controlpb_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2198,7 +2374,7 @@ func (x *MergeTabletsResponse) String() string {
 func (*MergeTabletsResponse) ProtoMessage() {}
 
 func (x *MergeTabletsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[35]
+	mi := &file_controlpb_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2211,7 +2387,7 @@ func (x *MergeTabletsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeTabletsResponse.ProtoReflect.Descriptor instead.
 func (*MergeTabletsResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{35}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *MergeTabletsResponse) GetMerged() uint64 {
@@ -2231,7 +2407,7 @@ type MoveTabletRequest struct {
 
 func (x *MoveTabletRequest) Reset() {
 	*x = MoveTabletRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[36]
+	mi := &file_controlpb_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2243,7 +2419,7 @@ func (x *MoveTabletRequest) String() string {
 func (*MoveTabletRequest) ProtoMessage() {}
 
 func (x *MoveTabletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[36]
+	mi := &file_controlpb_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2256,7 +2432,7 @@ func (x *MoveTabletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveTabletRequest.ProtoReflect.Descriptor instead.
 func (*MoveTabletRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{36}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *MoveTabletRequest) GetTablet() uint64 {
@@ -2283,7 +2459,7 @@ type MoveTabletResponse struct {
 
 func (x *MoveTabletResponse) Reset() {
 	*x = MoveTabletResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[37]
+	mi := &file_controlpb_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2295,7 +2471,7 @@ func (x *MoveTabletResponse) String() string {
 func (*MoveTabletResponse) ProtoMessage() {}
 
 func (x *MoveTabletResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[37]
+	mi := &file_controlpb_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2308,7 +2484,7 @@ func (x *MoveTabletResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveTabletResponse.ProtoReflect.Descriptor instead.
 func (*MoveTabletResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{37}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *MoveTabletResponse) GetServer() string {
@@ -2335,7 +2511,7 @@ type DrainServerRequest struct {
 
 func (x *DrainServerRequest) Reset() {
 	*x = DrainServerRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[38]
+	mi := &file_controlpb_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2347,7 +2523,7 @@ func (x *DrainServerRequest) String() string {
 func (*DrainServerRequest) ProtoMessage() {}
 
 func (x *DrainServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[38]
+	mi := &file_controlpb_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2360,7 +2536,7 @@ func (x *DrainServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainServerRequest.ProtoReflect.Descriptor instead.
 func (*DrainServerRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{38}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DrainServerRequest) GetServer() string {
@@ -2387,7 +2563,7 @@ type DrainServerResponse struct {
 
 func (x *DrainServerResponse) Reset() {
 	*x = DrainServerResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[39]
+	mi := &file_controlpb_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +2575,7 @@ func (x *DrainServerResponse) String() string {
 func (*DrainServerResponse) ProtoMessage() {}
 
 func (x *DrainServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[39]
+	mi := &file_controlpb_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +2588,7 @@ func (x *DrainServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainServerResponse.ProtoReflect.Descriptor instead.
 func (*DrainServerResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{39}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DrainServerResponse) GetServer() string {
@@ -2438,7 +2614,7 @@ type SetBalanceRequest struct {
 
 func (x *SetBalanceRequest) Reset() {
 	*x = SetBalanceRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[40]
+	mi := &file_controlpb_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2450,7 +2626,7 @@ func (x *SetBalanceRequest) String() string {
 func (*SetBalanceRequest) ProtoMessage() {}
 
 func (x *SetBalanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[40]
+	mi := &file_controlpb_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2463,7 +2639,7 @@ func (x *SetBalanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBalanceRequest.ProtoReflect.Descriptor instead.
 func (*SetBalanceRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{40}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SetBalanceRequest) GetOff() bool {
@@ -2481,7 +2657,7 @@ type SetBalanceResponse struct {
 
 func (x *SetBalanceResponse) Reset() {
 	*x = SetBalanceResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[41]
+	mi := &file_controlpb_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2493,7 +2669,7 @@ func (x *SetBalanceResponse) String() string {
 func (*SetBalanceResponse) ProtoMessage() {}
 
 func (x *SetBalanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[41]
+	mi := &file_controlpb_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2506,7 +2682,7 @@ func (x *SetBalanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBalanceResponse.ProtoReflect.Descriptor instead.
 func (*SetBalanceResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{41}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{44}
 }
 
 type ExplainRequest struct {
@@ -2519,7 +2695,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[42]
+	mi := &file_controlpb_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2531,7 +2707,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[42]
+	mi := &file_controlpb_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2544,7 +2720,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{42}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ExplainRequest) GetTablet() uint64 {
@@ -2581,7 +2757,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_controlpb_control_proto_msgTypes[43]
+	mi := &file_controlpb_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2593,7 +2769,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[43]
+	mi := &file_controlpb_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2606,7 +2782,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{43}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Decision) GetAtUs() int64 {
@@ -2692,7 +2868,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[44]
+	mi := &file_controlpb_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2704,7 +2880,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[44]
+	mi := &file_controlpb_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2717,7 +2893,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{44}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ExplainResponse) GetDecisions() []*Decision {
@@ -2763,7 +2939,7 @@ type DeleteTableResponse struct {
 
 func (x *DeleteTableResponse) Reset() {
 	*x = DeleteTableResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[45]
+	mi := &file_controlpb_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2775,7 +2951,7 @@ func (x *DeleteTableResponse) String() string {
 func (*DeleteTableResponse) ProtoMessage() {}
 
 func (x *DeleteTableResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[45]
+	mi := &file_controlpb_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2788,7 +2964,7 @@ func (x *DeleteTableResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTableResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTableResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{45}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{48}
 }
 
 type ClusterStatusRequest struct {
@@ -2800,7 +2976,7 @@ type ClusterStatusRequest struct {
 
 func (x *ClusterStatusRequest) Reset() {
 	*x = ClusterStatusRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[46]
+	mi := &file_controlpb_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2812,7 +2988,7 @@ func (x *ClusterStatusRequest) String() string {
 func (*ClusterStatusRequest) ProtoMessage() {}
 
 func (x *ClusterStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[46]
+	mi := &file_controlpb_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2825,7 +3001,7 @@ func (x *ClusterStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStatusRequest.ProtoReflect.Descriptor instead.
 func (*ClusterStatusRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{46}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ClusterStatusRequest) GetOmitTablets() bool {
@@ -2849,7 +3025,7 @@ type ServerStatus struct {
 
 func (x *ServerStatus) Reset() {
 	*x = ServerStatus{}
-	mi := &file_controlpb_control_proto_msgTypes[47]
+	mi := &file_controlpb_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2861,7 +3037,7 @@ func (x *ServerStatus) String() string {
 func (*ServerStatus) ProtoMessage() {}
 
 func (x *ServerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[47]
+	mi := &file_controlpb_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2874,7 +3050,7 @@ func (x *ServerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerStatus.ProtoReflect.Descriptor instead.
 func (*ServerStatus) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{47}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ServerStatus) GetServer() *metapb.ServerRecord {
@@ -2936,7 +3112,7 @@ type RecoveryStatus struct {
 
 func (x *RecoveryStatus) Reset() {
 	*x = RecoveryStatus{}
-	mi := &file_controlpb_control_proto_msgTypes[48]
+	mi := &file_controlpb_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2948,7 +3124,7 @@ func (x *RecoveryStatus) String() string {
 func (*RecoveryStatus) ProtoMessage() {}
 
 func (x *RecoveryStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[48]
+	mi := &file_controlpb_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2961,7 +3137,7 @@ func (x *RecoveryStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveryStatus.ProtoReflect.Descriptor instead.
 func (*RecoveryStatus) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{48}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RecoveryStatus) GetLog() *metapb.Incarnation {
@@ -3038,7 +3214,7 @@ type MasterEvent struct {
 
 func (x *MasterEvent) Reset() {
 	*x = MasterEvent{}
-	mi := &file_controlpb_control_proto_msgTypes[49]
+	mi := &file_controlpb_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3050,7 +3226,7 @@ func (x *MasterEvent) String() string {
 func (*MasterEvent) ProtoMessage() {}
 
 func (x *MasterEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[49]
+	mi := &file_controlpb_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3063,7 +3239,7 @@ func (x *MasterEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MasterEvent.ProtoReflect.Descriptor instead.
 func (*MasterEvent) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{49}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *MasterEvent) GetAtUs() int64 {
@@ -3101,7 +3277,7 @@ type ClusterStatusResponse struct {
 
 func (x *ClusterStatusResponse) Reset() {
 	*x = ClusterStatusResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[50]
+	mi := &file_controlpb_control_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3113,7 +3289,7 @@ func (x *ClusterStatusResponse) String() string {
 func (*ClusterStatusResponse) ProtoMessage() {}
 
 func (x *ClusterStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[50]
+	mi := &file_controlpb_control_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3126,7 +3302,7 @@ func (x *ClusterStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStatusResponse.ProtoReflect.Descriptor instead.
 func (*ClusterStatusResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{50}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ClusterStatusResponse) GetMaster() string {
@@ -3230,7 +3406,7 @@ type ReportDeadRequest struct {
 
 func (x *ReportDeadRequest) Reset() {
 	*x = ReportDeadRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[51]
+	mi := &file_controlpb_control_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3242,7 +3418,7 @@ func (x *ReportDeadRequest) String() string {
 func (*ReportDeadRequest) ProtoMessage() {}
 
 func (x *ReportDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[51]
+	mi := &file_controlpb_control_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3255,7 +3431,7 @@ func (x *ReportDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportDeadRequest.ProtoReflect.Descriptor instead.
 func (*ReportDeadRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{51}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ReportDeadRequest) GetIncarnation() *metapb.Incarnation {
@@ -3280,7 +3456,7 @@ type ReportDeadResponse struct {
 
 func (x *ReportDeadResponse) Reset() {
 	*x = ReportDeadResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[52]
+	mi := &file_controlpb_control_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3292,7 +3468,7 @@ func (x *ReportDeadResponse) String() string {
 func (*ReportDeadResponse) ProtoMessage() {}
 
 func (x *ReportDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[52]
+	mi := &file_controlpb_control_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3305,7 +3481,7 @@ func (x *ReportDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportDeadResponse.ProtoReflect.Descriptor instead.
 func (*ReportDeadResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{52}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{55}
 }
 
 type SetSafeModeRequest struct {
@@ -3317,7 +3493,7 @@ type SetSafeModeRequest struct {
 
 func (x *SetSafeModeRequest) Reset() {
 	*x = SetSafeModeRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[53]
+	mi := &file_controlpb_control_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3329,7 +3505,7 @@ func (x *SetSafeModeRequest) String() string {
 func (*SetSafeModeRequest) ProtoMessage() {}
 
 func (x *SetSafeModeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[53]
+	mi := &file_controlpb_control_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3342,7 +3518,7 @@ func (x *SetSafeModeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSafeModeRequest.ProtoReflect.Descriptor instead.
 func (*SetSafeModeRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{53}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SetSafeModeRequest) GetOn() bool {
@@ -3360,7 +3536,7 @@ type SetSafeModeResponse struct {
 
 func (x *SetSafeModeResponse) Reset() {
 	*x = SetSafeModeResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[54]
+	mi := &file_controlpb_control_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3372,7 +3548,7 @@ func (x *SetSafeModeResponse) String() string {
 func (*SetSafeModeResponse) ProtoMessage() {}
 
 func (x *SetSafeModeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[54]
+	mi := &file_controlpb_control_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3385,7 +3561,7 @@ func (x *SetSafeModeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSafeModeResponse.ProtoReflect.Descriptor instead.
 func (*SetSafeModeResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{54}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{57}
 }
 
 var File_controlpb_control_proto protoreflect.FileDescriptor
@@ -3543,7 +3719,23 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\abuckets\x18\x03 \x03(\v2\x1f.tabletdb.control.v1.HeatBucketR\abuckets\"\\\n" +
 	"\fHeatResponse\x12\x17\n" +
 	"\aslot_us\x18\x01 \x01(\x03R\x06slotUs\x123\n" +
-	"\x05slots\x18\x02 \x03(\v2\x1d.tabletdb.control.v1.HeatSlotR\x05slots\"W\n" +
+	"\x05slots\x18\x02 \x03(\v2\x1d.tabletdb.control.v1.HeatSlotR\x05slots\"\xba\x02\n" +
+	"\rFamilyStorage\x12\x16\n" +
+	"\x06family\x18\x01 \x01(\tR\x06family\x12*\n" +
+	"\x0elocality_group\x18\x02 \x01(\tH\x00R\rlocalityGroup\x88\x01\x01\x12 \n" +
+	"\tin_memory\x18\x03 \x01(\bH\x01R\binMemory\x88\x01\x01\x12L\n" +
+	"\vcompression\x18\x04 \x01(\x0e2%.tabletdb.meta.v1.Storage.CompressionH\x02R\vcompression\x88\x01\x01\x12:\n" +
+	"\x05bloom\x18\x05 \x01(\x0e2\x1f.tabletdb.meta.v1.Storage.BloomH\x03R\x05bloom\x88\x01\x01B\x11\n" +
+	"\x0f_locality_groupB\f\n" +
+	"\n" +
+	"_in_memoryB\x0e\n" +
+	"\f_compressionB\b\n" +
+	"\x06_bloom\"m\n" +
+	"\x17SetFamilyStorageRequest\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\x12<\n" +
+	"\achanges\x18\x02 \x03(\v2\".tabletdb.control.v1.FamilyStorageR\achanges\"P\n" +
+	"\x18SetFamilyStorageResponse\x124\n" +
+	"\bfamilies\x18\x01 \x03(\v2\x18.tabletdb.meta.v1.FamilyR\bfamilies\"W\n" +
 	"\x12SplitTabletRequest\x12\x16\n" +
 	"\x06tablet\x18\x01 \x01(\x04R\x06tablet\x12\x10\n" +
 	"\x03row\x18\x02 \x01(\fR\x03row\x12\x17\n" +
@@ -3657,7 +3849,7 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\x04Heat\x12 .tabletdb.control.v1.HeatRequest\x1a!.tabletdb.control.v1.HeatResponse\x12N\n" +
 	"\x05Split\x12!.tabletdb.control.v1.SplitRequest\x1a\".tabletdb.control.v1.SplitResponse\x12N\n" +
 	"\x05Merge\x12!.tabletdb.control.v1.MergeRequest\x1a\".tabletdb.control.v1.MergeResponse\x12N\n" +
-	"\x05Adopt\x12!.tabletdb.control.v1.AdoptRequest\x1a\".tabletdb.control.v1.AdoptResponse2\xc6\v\n" +
+	"\x05Adopt\x12!.tabletdb.control.v1.AdoptRequest\x1a\".tabletdb.control.v1.AdoptResponse2\xb7\f\n" +
 	"\x06Master\x12\\\n" +
 	"\vCreateTable\x12,.google.bigtable.admin.v2.CreateTableRequest\x1a\x1f.google.bigtable.admin.v2.Table\x12e\n" +
 	"\vDeleteTable\x12,.google.bigtable.admin.v2.DeleteTableRequest\x1a(.tabletdb.control.v1.DeleteTableResponse\x12`\n" +
@@ -3665,7 +3857,8 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\x14ModifyColumnFamilies\x125.google.bigtable.admin.v2.ModifyColumnFamiliesRequest\x1a\x1f.google.bigtable.admin.v2.Table\x12V\n" +
 	"\bGetTable\x12).google.bigtable.admin.v2.GetTableRequest\x1a\x1f.google.bigtable.admin.v2.Table\x12g\n" +
 	"\n" +
-	"ListTables\x12+.google.bigtable.admin.v2.ListTablesRequest\x1a,.google.bigtable.admin.v2.ListTablesResponse\x12f\n" +
+	"ListTables\x12+.google.bigtable.admin.v2.ListTablesRequest\x1a,.google.bigtable.admin.v2.ListTablesResponse\x12o\n" +
+	"\x10SetFamilyStorage\x12,.tabletdb.control.v1.SetFamilyStorageRequest\x1a-.tabletdb.control.v1.SetFamilyStorageResponse\x12f\n" +
 	"\rClusterStatus\x12).tabletdb.control.v1.ClusterStatusRequest\x1a*.tabletdb.control.v1.ClusterStatusResponse\x12]\n" +
 	"\n" +
 	"ReportDead\x12&.tabletdb.control.v1.ReportDeadRequest\x1a'.tabletdb.control.v1.ReportDeadResponse\x12`\n" +
@@ -3691,7 +3884,7 @@ func file_controlpb_control_proto_rawDescGZIP() []byte {
 	return file_controlpb_control_proto_rawDescData
 }
 
-var file_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_controlpb_control_proto_goTypes = []any{
 	(*AdoptRequest)(nil),                        // 0: tabletdb.control.v1.AdoptRequest
 	(*AdoptResponse)(nil),                       // 1: tabletdb.control.v1.AdoptResponse
@@ -3725,42 +3918,48 @@ var file_controlpb_control_proto_goTypes = []any{
 	(*HeatBucket)(nil),                          // 29: tabletdb.control.v1.HeatBucket
 	(*HeatSlot)(nil),                            // 30: tabletdb.control.v1.HeatSlot
 	(*HeatResponse)(nil),                        // 31: tabletdb.control.v1.HeatResponse
-	(*SplitTabletRequest)(nil),                  // 32: tabletdb.control.v1.SplitTabletRequest
-	(*SplitTabletResponse)(nil),                 // 33: tabletdb.control.v1.SplitTabletResponse
-	(*MergeTabletsRequest)(nil),                 // 34: tabletdb.control.v1.MergeTabletsRequest
-	(*MergeTabletsResponse)(nil),                // 35: tabletdb.control.v1.MergeTabletsResponse
-	(*MoveTabletRequest)(nil),                   // 36: tabletdb.control.v1.MoveTabletRequest
-	(*MoveTabletResponse)(nil),                  // 37: tabletdb.control.v1.MoveTabletResponse
-	(*DrainServerRequest)(nil),                  // 38: tabletdb.control.v1.DrainServerRequest
-	(*DrainServerResponse)(nil),                 // 39: tabletdb.control.v1.DrainServerResponse
-	(*SetBalanceRequest)(nil),                   // 40: tabletdb.control.v1.SetBalanceRequest
-	(*SetBalanceResponse)(nil),                  // 41: tabletdb.control.v1.SetBalanceResponse
-	(*ExplainRequest)(nil),                      // 42: tabletdb.control.v1.ExplainRequest
-	(*Decision)(nil),                            // 43: tabletdb.control.v1.Decision
-	(*ExplainResponse)(nil),                     // 44: tabletdb.control.v1.ExplainResponse
-	(*DeleteTableResponse)(nil),                 // 45: tabletdb.control.v1.DeleteTableResponse
-	(*ClusterStatusRequest)(nil),                // 46: tabletdb.control.v1.ClusterStatusRequest
-	(*ServerStatus)(nil),                        // 47: tabletdb.control.v1.ServerStatus
-	(*RecoveryStatus)(nil),                      // 48: tabletdb.control.v1.RecoveryStatus
-	(*MasterEvent)(nil),                         // 49: tabletdb.control.v1.MasterEvent
-	(*ClusterStatusResponse)(nil),               // 50: tabletdb.control.v1.ClusterStatusResponse
-	(*ReportDeadRequest)(nil),                   // 51: tabletdb.control.v1.ReportDeadRequest
-	(*ReportDeadResponse)(nil),                  // 52: tabletdb.control.v1.ReportDeadResponse
-	(*SetSafeModeRequest)(nil),                  // 53: tabletdb.control.v1.SetSafeModeRequest
-	(*SetSafeModeResponse)(nil),                 // 54: tabletdb.control.v1.SetSafeModeResponse
-	(*metapb.Incarnation)(nil),                  // 55: tabletdb.meta.v1.Incarnation
-	(*metapb.ServerRecord)(nil),                 // 56: tabletdb.meta.v1.ServerRecord
-	(*metapb.FileNumber)(nil),                   // 57: tabletdb.meta.v1.FileNumber
-	(*metapb.TabletRecord)(nil),                 // 58: tabletdb.meta.v1.TabletRecord
-	(*metapb.Manifest)(nil),                     // 59: tabletdb.meta.v1.Manifest
-	(*adminpb.CreateTableRequest)(nil),          // 60: google.bigtable.admin.v2.CreateTableRequest
-	(*adminpb.DeleteTableRequest)(nil),          // 61: google.bigtable.admin.v2.DeleteTableRequest
-	(*adminpb.UndeleteTableRequest)(nil),        // 62: google.bigtable.admin.v2.UndeleteTableRequest
-	(*adminpb.ModifyColumnFamiliesRequest)(nil), // 63: google.bigtable.admin.v2.ModifyColumnFamiliesRequest
-	(*adminpb.GetTableRequest)(nil),             // 64: google.bigtable.admin.v2.GetTableRequest
-	(*adminpb.ListTablesRequest)(nil),           // 65: google.bigtable.admin.v2.ListTablesRequest
-	(*adminpb.Table)(nil),                       // 66: google.bigtable.admin.v2.Table
-	(*adminpb.ListTablesResponse)(nil),          // 67: google.bigtable.admin.v2.ListTablesResponse
+	(*FamilyStorage)(nil),                       // 32: tabletdb.control.v1.FamilyStorage
+	(*SetFamilyStorageRequest)(nil),             // 33: tabletdb.control.v1.SetFamilyStorageRequest
+	(*SetFamilyStorageResponse)(nil),            // 34: tabletdb.control.v1.SetFamilyStorageResponse
+	(*SplitTabletRequest)(nil),                  // 35: tabletdb.control.v1.SplitTabletRequest
+	(*SplitTabletResponse)(nil),                 // 36: tabletdb.control.v1.SplitTabletResponse
+	(*MergeTabletsRequest)(nil),                 // 37: tabletdb.control.v1.MergeTabletsRequest
+	(*MergeTabletsResponse)(nil),                // 38: tabletdb.control.v1.MergeTabletsResponse
+	(*MoveTabletRequest)(nil),                   // 39: tabletdb.control.v1.MoveTabletRequest
+	(*MoveTabletResponse)(nil),                  // 40: tabletdb.control.v1.MoveTabletResponse
+	(*DrainServerRequest)(nil),                  // 41: tabletdb.control.v1.DrainServerRequest
+	(*DrainServerResponse)(nil),                 // 42: tabletdb.control.v1.DrainServerResponse
+	(*SetBalanceRequest)(nil),                   // 43: tabletdb.control.v1.SetBalanceRequest
+	(*SetBalanceResponse)(nil),                  // 44: tabletdb.control.v1.SetBalanceResponse
+	(*ExplainRequest)(nil),                      // 45: tabletdb.control.v1.ExplainRequest
+	(*Decision)(nil),                            // 46: tabletdb.control.v1.Decision
+	(*ExplainResponse)(nil),                     // 47: tabletdb.control.v1.ExplainResponse
+	(*DeleteTableResponse)(nil),                 // 48: tabletdb.control.v1.DeleteTableResponse
+	(*ClusterStatusRequest)(nil),                // 49: tabletdb.control.v1.ClusterStatusRequest
+	(*ServerStatus)(nil),                        // 50: tabletdb.control.v1.ServerStatus
+	(*RecoveryStatus)(nil),                      // 51: tabletdb.control.v1.RecoveryStatus
+	(*MasterEvent)(nil),                         // 52: tabletdb.control.v1.MasterEvent
+	(*ClusterStatusResponse)(nil),               // 53: tabletdb.control.v1.ClusterStatusResponse
+	(*ReportDeadRequest)(nil),                   // 54: tabletdb.control.v1.ReportDeadRequest
+	(*ReportDeadResponse)(nil),                  // 55: tabletdb.control.v1.ReportDeadResponse
+	(*SetSafeModeRequest)(nil),                  // 56: tabletdb.control.v1.SetSafeModeRequest
+	(*SetSafeModeResponse)(nil),                 // 57: tabletdb.control.v1.SetSafeModeResponse
+	(*metapb.Incarnation)(nil),                  // 58: tabletdb.meta.v1.Incarnation
+	(*metapb.ServerRecord)(nil),                 // 59: tabletdb.meta.v1.ServerRecord
+	(*metapb.FileNumber)(nil),                   // 60: tabletdb.meta.v1.FileNumber
+	(*metapb.TabletRecord)(nil),                 // 61: tabletdb.meta.v1.TabletRecord
+	(*metapb.Manifest)(nil),                     // 62: tabletdb.meta.v1.Manifest
+	(metapb.Storage_Compression)(0),             // 63: tabletdb.meta.v1.Storage.Compression
+	(metapb.Storage_Bloom)(0),                   // 64: tabletdb.meta.v1.Storage.Bloom
+	(*metapb.Family)(nil),                       // 65: tabletdb.meta.v1.Family
+	(*adminpb.CreateTableRequest)(nil),          // 66: google.bigtable.admin.v2.CreateTableRequest
+	(*adminpb.DeleteTableRequest)(nil),          // 67: google.bigtable.admin.v2.DeleteTableRequest
+	(*adminpb.UndeleteTableRequest)(nil),        // 68: google.bigtable.admin.v2.UndeleteTableRequest
+	(*adminpb.ModifyColumnFamiliesRequest)(nil), // 69: google.bigtable.admin.v2.ModifyColumnFamiliesRequest
+	(*adminpb.GetTableRequest)(nil),             // 70: google.bigtable.admin.v2.GetTableRequest
+	(*adminpb.ListTablesRequest)(nil),           // 71: google.bigtable.admin.v2.ListTablesRequest
+	(*adminpb.Table)(nil),                       // 72: google.bigtable.admin.v2.Table
+	(*adminpb.ListTablesResponse)(nil),          // 73: google.bigtable.admin.v2.ListTablesResponse
 }
 var file_controlpb_control_proto_depIdxs = []int32{
 	6,  // 0: tabletdb.control.v1.AdoptRequest.tablet:type_name -> tabletdb.control.v1.TabletID
@@ -3771,88 +3970,94 @@ var file_controlpb_control_proto_depIdxs = []int32{
 	6,  // 5: tabletdb.control.v1.MergeResponse.merged:type_name -> tabletdb.control.v1.TabletID
 	6,  // 6: tabletdb.control.v1.LoadRequest.tablets:type_name -> tabletdb.control.v1.TabletID
 	6,  // 7: tabletdb.control.v1.UnloadRequest.tablet:type_name -> tabletdb.control.v1.TabletID
-	55, // 8: tabletdb.control.v1.UnloadRequest.to:type_name -> tabletdb.meta.v1.Incarnation
-	56, // 9: tabletdb.control.v1.StatusResponse.server:type_name -> tabletdb.meta.v1.ServerRecord
+	58, // 8: tabletdb.control.v1.UnloadRequest.to:type_name -> tabletdb.meta.v1.Incarnation
+	59, // 9: tabletdb.control.v1.StatusResponse.server:type_name -> tabletdb.meta.v1.ServerRecord
 	13, // 10: tabletdb.control.v1.StatusResponse.load:type_name -> tabletdb.control.v1.ServerLoad
 	12, // 11: tabletdb.control.v1.StatusResponse.tablets:type_name -> tabletdb.control.v1.TabletLoad
-	55, // 12: tabletdb.control.v1.FilesResponse.server:type_name -> tabletdb.meta.v1.Incarnation
-	57, // 13: tabletdb.control.v1.FilesResponse.pinned:type_name -> tabletdb.meta.v1.FileNumber
+	58, // 12: tabletdb.control.v1.FilesResponse.server:type_name -> tabletdb.meta.v1.Incarnation
+	60, // 13: tabletdb.control.v1.FilesResponse.pinned:type_name -> tabletdb.meta.v1.FileNumber
 	12, // 14: tabletdb.control.v1.DescribeResponse.load:type_name -> tabletdb.control.v1.TabletLoad
-	58, // 15: tabletdb.control.v1.DescribeResponse.record:type_name -> tabletdb.meta.v1.TabletRecord
-	59, // 16: tabletdb.control.v1.DescribeResponse.manifest:type_name -> tabletdb.meta.v1.Manifest
+	61, // 15: tabletdb.control.v1.DescribeResponse.record:type_name -> tabletdb.meta.v1.TabletRecord
+	62, // 16: tabletdb.control.v1.DescribeResponse.manifest:type_name -> tabletdb.meta.v1.Manifest
 	26, // 17: tabletdb.control.v1.ActivityResponse.running:type_name -> tabletdb.control.v1.Job
 	26, // 18: tabletdb.control.v1.ActivityResponse.recent:type_name -> tabletdb.control.v1.Job
 	29, // 19: tabletdb.control.v1.HeatSlot.buckets:type_name -> tabletdb.control.v1.HeatBucket
 	30, // 20: tabletdb.control.v1.HeatResponse.slots:type_name -> tabletdb.control.v1.HeatSlot
-	43, // 21: tabletdb.control.v1.ExplainResponse.decisions:type_name -> tabletdb.control.v1.Decision
-	56, // 22: tabletdb.control.v1.ServerStatus.server:type_name -> tabletdb.meta.v1.ServerRecord
-	13, // 23: tabletdb.control.v1.ServerStatus.load:type_name -> tabletdb.control.v1.ServerLoad
-	55, // 24: tabletdb.control.v1.RecoveryStatus.log:type_name -> tabletdb.meta.v1.Incarnation
-	47, // 25: tabletdb.control.v1.ClusterStatusResponse.servers:type_name -> tabletdb.control.v1.ServerStatus
-	48, // 26: tabletdb.control.v1.ClusterStatusResponse.recoveries:type_name -> tabletdb.control.v1.RecoveryStatus
-	49, // 27: tabletdb.control.v1.ClusterStatusResponse.events:type_name -> tabletdb.control.v1.MasterEvent
-	55, // 28: tabletdb.control.v1.ReportDeadRequest.incarnation:type_name -> tabletdb.meta.v1.Incarnation
-	7,  // 29: tabletdb.control.v1.TabletServer.Load:input_type -> tabletdb.control.v1.LoadRequest
-	9,  // 30: tabletdb.control.v1.TabletServer.Unload:input_type -> tabletdb.control.v1.UnloadRequest
-	11, // 31: tabletdb.control.v1.TabletServer.Status:input_type -> tabletdb.control.v1.StatusRequest
-	15, // 32: tabletdb.control.v1.TabletServer.Flush:input_type -> tabletdb.control.v1.FlushRequest
-	17, // 33: tabletdb.control.v1.TabletServer.Compact:input_type -> tabletdb.control.v1.CompactRequest
-	19, // 34: tabletdb.control.v1.TabletServer.RefreshSchemas:input_type -> tabletdb.control.v1.RefreshSchemasRequest
-	21, // 35: tabletdb.control.v1.TabletServer.Files:input_type -> tabletdb.control.v1.FilesRequest
-	23, // 36: tabletdb.control.v1.TabletServer.Describe:input_type -> tabletdb.control.v1.DescribeRequest
-	25, // 37: tabletdb.control.v1.TabletServer.Activity:input_type -> tabletdb.control.v1.ActivityRequest
-	28, // 38: tabletdb.control.v1.TabletServer.Heat:input_type -> tabletdb.control.v1.HeatRequest
-	2,  // 39: tabletdb.control.v1.TabletServer.Split:input_type -> tabletdb.control.v1.SplitRequest
-	4,  // 40: tabletdb.control.v1.TabletServer.Merge:input_type -> tabletdb.control.v1.MergeRequest
-	0,  // 41: tabletdb.control.v1.TabletServer.Adopt:input_type -> tabletdb.control.v1.AdoptRequest
-	60, // 42: tabletdb.control.v1.Master.CreateTable:input_type -> google.bigtable.admin.v2.CreateTableRequest
-	61, // 43: tabletdb.control.v1.Master.DeleteTable:input_type -> google.bigtable.admin.v2.DeleteTableRequest
-	62, // 44: tabletdb.control.v1.Master.UndeleteTable:input_type -> google.bigtable.admin.v2.UndeleteTableRequest
-	63, // 45: tabletdb.control.v1.Master.ModifyColumnFamilies:input_type -> google.bigtable.admin.v2.ModifyColumnFamiliesRequest
-	64, // 46: tabletdb.control.v1.Master.GetTable:input_type -> google.bigtable.admin.v2.GetTableRequest
-	65, // 47: tabletdb.control.v1.Master.ListTables:input_type -> google.bigtable.admin.v2.ListTablesRequest
-	46, // 48: tabletdb.control.v1.Master.ClusterStatus:input_type -> tabletdb.control.v1.ClusterStatusRequest
-	51, // 49: tabletdb.control.v1.Master.ReportDead:input_type -> tabletdb.control.v1.ReportDeadRequest
-	53, // 50: tabletdb.control.v1.Master.SetSafeMode:input_type -> tabletdb.control.v1.SetSafeModeRequest
-	32, // 51: tabletdb.control.v1.Master.SplitTablet:input_type -> tabletdb.control.v1.SplitTabletRequest
-	34, // 52: tabletdb.control.v1.Master.MergeTablets:input_type -> tabletdb.control.v1.MergeTabletsRequest
-	36, // 53: tabletdb.control.v1.Master.MoveTablet:input_type -> tabletdb.control.v1.MoveTabletRequest
-	38, // 54: tabletdb.control.v1.Master.DrainServer:input_type -> tabletdb.control.v1.DrainServerRequest
-	40, // 55: tabletdb.control.v1.Master.SetBalance:input_type -> tabletdb.control.v1.SetBalanceRequest
-	42, // 56: tabletdb.control.v1.Master.Explain:input_type -> tabletdb.control.v1.ExplainRequest
-	8,  // 57: tabletdb.control.v1.TabletServer.Load:output_type -> tabletdb.control.v1.LoadResponse
-	10, // 58: tabletdb.control.v1.TabletServer.Unload:output_type -> tabletdb.control.v1.UnloadResponse
-	14, // 59: tabletdb.control.v1.TabletServer.Status:output_type -> tabletdb.control.v1.StatusResponse
-	16, // 60: tabletdb.control.v1.TabletServer.Flush:output_type -> tabletdb.control.v1.FlushResponse
-	18, // 61: tabletdb.control.v1.TabletServer.Compact:output_type -> tabletdb.control.v1.CompactResponse
-	20, // 62: tabletdb.control.v1.TabletServer.RefreshSchemas:output_type -> tabletdb.control.v1.RefreshSchemasResponse
-	22, // 63: tabletdb.control.v1.TabletServer.Files:output_type -> tabletdb.control.v1.FilesResponse
-	24, // 64: tabletdb.control.v1.TabletServer.Describe:output_type -> tabletdb.control.v1.DescribeResponse
-	27, // 65: tabletdb.control.v1.TabletServer.Activity:output_type -> tabletdb.control.v1.ActivityResponse
-	31, // 66: tabletdb.control.v1.TabletServer.Heat:output_type -> tabletdb.control.v1.HeatResponse
-	3,  // 67: tabletdb.control.v1.TabletServer.Split:output_type -> tabletdb.control.v1.SplitResponse
-	5,  // 68: tabletdb.control.v1.TabletServer.Merge:output_type -> tabletdb.control.v1.MergeResponse
-	1,  // 69: tabletdb.control.v1.TabletServer.Adopt:output_type -> tabletdb.control.v1.AdoptResponse
-	66, // 70: tabletdb.control.v1.Master.CreateTable:output_type -> google.bigtable.admin.v2.Table
-	45, // 71: tabletdb.control.v1.Master.DeleteTable:output_type -> tabletdb.control.v1.DeleteTableResponse
-	66, // 72: tabletdb.control.v1.Master.UndeleteTable:output_type -> google.bigtable.admin.v2.Table
-	66, // 73: tabletdb.control.v1.Master.ModifyColumnFamilies:output_type -> google.bigtable.admin.v2.Table
-	66, // 74: tabletdb.control.v1.Master.GetTable:output_type -> google.bigtable.admin.v2.Table
-	67, // 75: tabletdb.control.v1.Master.ListTables:output_type -> google.bigtable.admin.v2.ListTablesResponse
-	50, // 76: tabletdb.control.v1.Master.ClusterStatus:output_type -> tabletdb.control.v1.ClusterStatusResponse
-	52, // 77: tabletdb.control.v1.Master.ReportDead:output_type -> tabletdb.control.v1.ReportDeadResponse
-	54, // 78: tabletdb.control.v1.Master.SetSafeMode:output_type -> tabletdb.control.v1.SetSafeModeResponse
-	33, // 79: tabletdb.control.v1.Master.SplitTablet:output_type -> tabletdb.control.v1.SplitTabletResponse
-	35, // 80: tabletdb.control.v1.Master.MergeTablets:output_type -> tabletdb.control.v1.MergeTabletsResponse
-	37, // 81: tabletdb.control.v1.Master.MoveTablet:output_type -> tabletdb.control.v1.MoveTabletResponse
-	39, // 82: tabletdb.control.v1.Master.DrainServer:output_type -> tabletdb.control.v1.DrainServerResponse
-	41, // 83: tabletdb.control.v1.Master.SetBalance:output_type -> tabletdb.control.v1.SetBalanceResponse
-	44, // 84: tabletdb.control.v1.Master.Explain:output_type -> tabletdb.control.v1.ExplainResponse
-	57, // [57:85] is the sub-list for method output_type
-	29, // [29:57] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	63, // 21: tabletdb.control.v1.FamilyStorage.compression:type_name -> tabletdb.meta.v1.Storage.Compression
+	64, // 22: tabletdb.control.v1.FamilyStorage.bloom:type_name -> tabletdb.meta.v1.Storage.Bloom
+	32, // 23: tabletdb.control.v1.SetFamilyStorageRequest.changes:type_name -> tabletdb.control.v1.FamilyStorage
+	65, // 24: tabletdb.control.v1.SetFamilyStorageResponse.families:type_name -> tabletdb.meta.v1.Family
+	46, // 25: tabletdb.control.v1.ExplainResponse.decisions:type_name -> tabletdb.control.v1.Decision
+	59, // 26: tabletdb.control.v1.ServerStatus.server:type_name -> tabletdb.meta.v1.ServerRecord
+	13, // 27: tabletdb.control.v1.ServerStatus.load:type_name -> tabletdb.control.v1.ServerLoad
+	58, // 28: tabletdb.control.v1.RecoveryStatus.log:type_name -> tabletdb.meta.v1.Incarnation
+	50, // 29: tabletdb.control.v1.ClusterStatusResponse.servers:type_name -> tabletdb.control.v1.ServerStatus
+	51, // 30: tabletdb.control.v1.ClusterStatusResponse.recoveries:type_name -> tabletdb.control.v1.RecoveryStatus
+	52, // 31: tabletdb.control.v1.ClusterStatusResponse.events:type_name -> tabletdb.control.v1.MasterEvent
+	58, // 32: tabletdb.control.v1.ReportDeadRequest.incarnation:type_name -> tabletdb.meta.v1.Incarnation
+	7,  // 33: tabletdb.control.v1.TabletServer.Load:input_type -> tabletdb.control.v1.LoadRequest
+	9,  // 34: tabletdb.control.v1.TabletServer.Unload:input_type -> tabletdb.control.v1.UnloadRequest
+	11, // 35: tabletdb.control.v1.TabletServer.Status:input_type -> tabletdb.control.v1.StatusRequest
+	15, // 36: tabletdb.control.v1.TabletServer.Flush:input_type -> tabletdb.control.v1.FlushRequest
+	17, // 37: tabletdb.control.v1.TabletServer.Compact:input_type -> tabletdb.control.v1.CompactRequest
+	19, // 38: tabletdb.control.v1.TabletServer.RefreshSchemas:input_type -> tabletdb.control.v1.RefreshSchemasRequest
+	21, // 39: tabletdb.control.v1.TabletServer.Files:input_type -> tabletdb.control.v1.FilesRequest
+	23, // 40: tabletdb.control.v1.TabletServer.Describe:input_type -> tabletdb.control.v1.DescribeRequest
+	25, // 41: tabletdb.control.v1.TabletServer.Activity:input_type -> tabletdb.control.v1.ActivityRequest
+	28, // 42: tabletdb.control.v1.TabletServer.Heat:input_type -> tabletdb.control.v1.HeatRequest
+	2,  // 43: tabletdb.control.v1.TabletServer.Split:input_type -> tabletdb.control.v1.SplitRequest
+	4,  // 44: tabletdb.control.v1.TabletServer.Merge:input_type -> tabletdb.control.v1.MergeRequest
+	0,  // 45: tabletdb.control.v1.TabletServer.Adopt:input_type -> tabletdb.control.v1.AdoptRequest
+	66, // 46: tabletdb.control.v1.Master.CreateTable:input_type -> google.bigtable.admin.v2.CreateTableRequest
+	67, // 47: tabletdb.control.v1.Master.DeleteTable:input_type -> google.bigtable.admin.v2.DeleteTableRequest
+	68, // 48: tabletdb.control.v1.Master.UndeleteTable:input_type -> google.bigtable.admin.v2.UndeleteTableRequest
+	69, // 49: tabletdb.control.v1.Master.ModifyColumnFamilies:input_type -> google.bigtable.admin.v2.ModifyColumnFamiliesRequest
+	70, // 50: tabletdb.control.v1.Master.GetTable:input_type -> google.bigtable.admin.v2.GetTableRequest
+	71, // 51: tabletdb.control.v1.Master.ListTables:input_type -> google.bigtable.admin.v2.ListTablesRequest
+	33, // 52: tabletdb.control.v1.Master.SetFamilyStorage:input_type -> tabletdb.control.v1.SetFamilyStorageRequest
+	49, // 53: tabletdb.control.v1.Master.ClusterStatus:input_type -> tabletdb.control.v1.ClusterStatusRequest
+	54, // 54: tabletdb.control.v1.Master.ReportDead:input_type -> tabletdb.control.v1.ReportDeadRequest
+	56, // 55: tabletdb.control.v1.Master.SetSafeMode:input_type -> tabletdb.control.v1.SetSafeModeRequest
+	35, // 56: tabletdb.control.v1.Master.SplitTablet:input_type -> tabletdb.control.v1.SplitTabletRequest
+	37, // 57: tabletdb.control.v1.Master.MergeTablets:input_type -> tabletdb.control.v1.MergeTabletsRequest
+	39, // 58: tabletdb.control.v1.Master.MoveTablet:input_type -> tabletdb.control.v1.MoveTabletRequest
+	41, // 59: tabletdb.control.v1.Master.DrainServer:input_type -> tabletdb.control.v1.DrainServerRequest
+	43, // 60: tabletdb.control.v1.Master.SetBalance:input_type -> tabletdb.control.v1.SetBalanceRequest
+	45, // 61: tabletdb.control.v1.Master.Explain:input_type -> tabletdb.control.v1.ExplainRequest
+	8,  // 62: tabletdb.control.v1.TabletServer.Load:output_type -> tabletdb.control.v1.LoadResponse
+	10, // 63: tabletdb.control.v1.TabletServer.Unload:output_type -> tabletdb.control.v1.UnloadResponse
+	14, // 64: tabletdb.control.v1.TabletServer.Status:output_type -> tabletdb.control.v1.StatusResponse
+	16, // 65: tabletdb.control.v1.TabletServer.Flush:output_type -> tabletdb.control.v1.FlushResponse
+	18, // 66: tabletdb.control.v1.TabletServer.Compact:output_type -> tabletdb.control.v1.CompactResponse
+	20, // 67: tabletdb.control.v1.TabletServer.RefreshSchemas:output_type -> tabletdb.control.v1.RefreshSchemasResponse
+	22, // 68: tabletdb.control.v1.TabletServer.Files:output_type -> tabletdb.control.v1.FilesResponse
+	24, // 69: tabletdb.control.v1.TabletServer.Describe:output_type -> tabletdb.control.v1.DescribeResponse
+	27, // 70: tabletdb.control.v1.TabletServer.Activity:output_type -> tabletdb.control.v1.ActivityResponse
+	31, // 71: tabletdb.control.v1.TabletServer.Heat:output_type -> tabletdb.control.v1.HeatResponse
+	3,  // 72: tabletdb.control.v1.TabletServer.Split:output_type -> tabletdb.control.v1.SplitResponse
+	5,  // 73: tabletdb.control.v1.TabletServer.Merge:output_type -> tabletdb.control.v1.MergeResponse
+	1,  // 74: tabletdb.control.v1.TabletServer.Adopt:output_type -> tabletdb.control.v1.AdoptResponse
+	72, // 75: tabletdb.control.v1.Master.CreateTable:output_type -> google.bigtable.admin.v2.Table
+	48, // 76: tabletdb.control.v1.Master.DeleteTable:output_type -> tabletdb.control.v1.DeleteTableResponse
+	72, // 77: tabletdb.control.v1.Master.UndeleteTable:output_type -> google.bigtable.admin.v2.Table
+	72, // 78: tabletdb.control.v1.Master.ModifyColumnFamilies:output_type -> google.bigtable.admin.v2.Table
+	72, // 79: tabletdb.control.v1.Master.GetTable:output_type -> google.bigtable.admin.v2.Table
+	73, // 80: tabletdb.control.v1.Master.ListTables:output_type -> google.bigtable.admin.v2.ListTablesResponse
+	34, // 81: tabletdb.control.v1.Master.SetFamilyStorage:output_type -> tabletdb.control.v1.SetFamilyStorageResponse
+	53, // 82: tabletdb.control.v1.Master.ClusterStatus:output_type -> tabletdb.control.v1.ClusterStatusResponse
+	55, // 83: tabletdb.control.v1.Master.ReportDead:output_type -> tabletdb.control.v1.ReportDeadResponse
+	57, // 84: tabletdb.control.v1.Master.SetSafeMode:output_type -> tabletdb.control.v1.SetSafeModeResponse
+	36, // 85: tabletdb.control.v1.Master.SplitTablet:output_type -> tabletdb.control.v1.SplitTabletResponse
+	38, // 86: tabletdb.control.v1.Master.MergeTablets:output_type -> tabletdb.control.v1.MergeTabletsResponse
+	40, // 87: tabletdb.control.v1.Master.MoveTablet:output_type -> tabletdb.control.v1.MoveTabletResponse
+	42, // 88: tabletdb.control.v1.Master.DrainServer:output_type -> tabletdb.control.v1.DrainServerResponse
+	44, // 89: tabletdb.control.v1.Master.SetBalance:output_type -> tabletdb.control.v1.SetBalanceResponse
+	47, // 90: tabletdb.control.v1.Master.Explain:output_type -> tabletdb.control.v1.ExplainResponse
+	62, // [62:91] is the sub-list for method output_type
+	33, // [33:62] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_controlpb_control_proto_init() }
@@ -3860,13 +4065,14 @@ func file_controlpb_control_proto_init() {
 	if File_controlpb_control_proto != nil {
 		return
 	}
+	file_controlpb_control_proto_msgTypes[32].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_controlpb_control_proto_rawDesc), len(file_controlpb_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   55,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

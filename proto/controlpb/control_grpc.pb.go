@@ -628,6 +628,7 @@ const (
 	Master_ModifyColumnFamilies_FullMethodName = "/tabletdb.control.v1.Master/ModifyColumnFamilies"
 	Master_GetTable_FullMethodName             = "/tabletdb.control.v1.Master/GetTable"
 	Master_ListTables_FullMethodName           = "/tabletdb.control.v1.Master/ListTables"
+	Master_SetFamilyStorage_FullMethodName     = "/tabletdb.control.v1.Master/SetFamilyStorage"
 	Master_ClusterStatus_FullMethodName        = "/tabletdb.control.v1.Master/ClusterStatus"
 	Master_ReportDead_FullMethodName           = "/tabletdb.control.v1.Master/ReportDead"
 	Master_SetSafeMode_FullMethodName          = "/tabletdb.control.v1.Master/SetSafeMode"
@@ -657,6 +658,9 @@ type MasterClient interface {
 	ModifyColumnFamilies(ctx context.Context, in *adminpb.ModifyColumnFamiliesRequest, opts ...grpc.CallOption) (*adminpb.Table, error)
 	GetTable(ctx context.Context, in *adminpb.GetTableRequest, opts ...grpc.CallOption) (*adminpb.Table, error)
 	ListTables(ctx context.Context, in *adminpb.ListTablesRequest, opts ...grpc.CallOption) (*adminpb.ListTablesResponse, error)
+	// SetFamilyStorage says how the cells of families are stored, all or none of
+	// the changes. Like ModifyColumnFamilies it returns when the servers know.
+	SetFamilyStorage(ctx context.Context, in *SetFamilyStorageRequest, opts ...grpc.CallOption) (*SetFamilyStorageResponse, error)
 	// ClusterStatus tells what the master knows.
 	ClusterStatus(ctx context.Context, in *ClusterStatusRequest, opts ...grpc.CallOption) (*ClusterStatusResponse, error)
 	// ReportDead tells that a process has ended: proof that its lease needs no
@@ -746,6 +750,16 @@ func (c *masterClient) ListTables(ctx context.Context, in *adminpb.ListTablesReq
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(adminpb.ListTablesResponse)
 	err := c.cc.Invoke(ctx, Master_ListTables_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *masterClient) SetFamilyStorage(ctx context.Context, in *SetFamilyStorageRequest, opts ...grpc.CallOption) (*SetFamilyStorageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetFamilyStorageResponse)
+	err := c.cc.Invoke(ctx, Master_SetFamilyStorage_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -860,6 +874,9 @@ type MasterServer interface {
 	ModifyColumnFamilies(context.Context, *adminpb.ModifyColumnFamiliesRequest) (*adminpb.Table, error)
 	GetTable(context.Context, *adminpb.GetTableRequest) (*adminpb.Table, error)
 	ListTables(context.Context, *adminpb.ListTablesRequest) (*adminpb.ListTablesResponse, error)
+	// SetFamilyStorage says how the cells of families are stored, all or none of
+	// the changes. Like ModifyColumnFamilies it returns when the servers know.
+	SetFamilyStorage(context.Context, *SetFamilyStorageRequest) (*SetFamilyStorageResponse, error)
 	// ClusterStatus tells what the master knows.
 	ClusterStatus(context.Context, *ClusterStatusRequest) (*ClusterStatusResponse, error)
 	// ReportDead tells that a process has ended: proof that its lease needs no
@@ -912,6 +929,9 @@ func (UnimplementedMasterServer) GetTable(context.Context, *adminpb.GetTableRequ
 }
 func (UnimplementedMasterServer) ListTables(context.Context, *adminpb.ListTablesRequest) (*adminpb.ListTablesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTables not implemented")
+}
+func (UnimplementedMasterServer) SetFamilyStorage(context.Context, *SetFamilyStorageRequest) (*SetFamilyStorageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetFamilyStorage not implemented")
 }
 func (UnimplementedMasterServer) ClusterStatus(context.Context, *ClusterStatusRequest) (*ClusterStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ClusterStatus not implemented")
@@ -1065,6 +1085,24 @@ func _Master_ListTables_Handler(srv interface{}, ctx context.Context, dec func(i
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(MasterServer).ListTables(ctx, req.(*adminpb.ListTablesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Master_SetFamilyStorage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetFamilyStorageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MasterServer).SetFamilyStorage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Master_SetFamilyStorage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MasterServer).SetFamilyStorage(ctx, req.(*SetFamilyStorageRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1261,6 +1299,10 @@ var Master_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListTables",
 			Handler:    _Master_ListTables_Handler,
+		},
+		{
+			MethodName: "SetFamilyStorage",
+			Handler:    _Master_SetFamilyStorage_Handler,
 		},
 		{
 			MethodName: "ClusterStatus",

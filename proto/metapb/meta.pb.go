@@ -130,6 +130,110 @@ func (LogRecord_State) EnumDescriptor() ([]byte, []int) {
 	return file_metapb_meta_proto_rawDescGZIP(), []int{4, 0}
 }
 
+type Storage_Compression int32
+
+const (
+	Storage_COMPRESSION_DEFAULT Storage_Compression = 0 // what the server is set to
+	Storage_COMPRESSION_NONE    Storage_Compression = 1
+	Storage_COMPRESSION_SNAPPY  Storage_Compression = 2
+	Storage_COMPRESSION_ZSTD    Storage_Compression = 3
+)
+
+// Enum value maps for Storage_Compression.
+var (
+	Storage_Compression_name = map[int32]string{
+		0: "COMPRESSION_DEFAULT",
+		1: "COMPRESSION_NONE",
+		2: "COMPRESSION_SNAPPY",
+		3: "COMPRESSION_ZSTD",
+	}
+	Storage_Compression_value = map[string]int32{
+		"COMPRESSION_DEFAULT": 0,
+		"COMPRESSION_NONE":    1,
+		"COMPRESSION_SNAPPY":  2,
+		"COMPRESSION_ZSTD":    3,
+	}
+)
+
+func (x Storage_Compression) Enum() *Storage_Compression {
+	p := new(Storage_Compression)
+	*p = x
+	return p
+}
+
+func (x Storage_Compression) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Storage_Compression) Descriptor() protoreflect.EnumDescriptor {
+	return file_metapb_meta_proto_enumTypes[2].Descriptor()
+}
+
+func (Storage_Compression) Type() protoreflect.EnumType {
+	return &file_metapb_meta_proto_enumTypes[2]
+}
+
+func (x Storage_Compression) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Storage_Compression.Descriptor instead.
+func (Storage_Compression) EnumDescriptor() ([]byte, []int) {
+	return file_metapb_meta_proto_rawDescGZIP(), []int{6, 0}
+}
+
+type Storage_Bloom int32
+
+const (
+	Storage_BLOOM_DEFAULT    Storage_Bloom = 0 // row and column
+	Storage_BLOOM_NONE       Storage_Bloom = 1
+	Storage_BLOOM_ROW        Storage_Bloom = 2
+	Storage_BLOOM_ROW_COLUMN Storage_Bloom = 3
+)
+
+// Enum value maps for Storage_Bloom.
+var (
+	Storage_Bloom_name = map[int32]string{
+		0: "BLOOM_DEFAULT",
+		1: "BLOOM_NONE",
+		2: "BLOOM_ROW",
+		3: "BLOOM_ROW_COLUMN",
+	}
+	Storage_Bloom_value = map[string]int32{
+		"BLOOM_DEFAULT":    0,
+		"BLOOM_NONE":       1,
+		"BLOOM_ROW":        2,
+		"BLOOM_ROW_COLUMN": 3,
+	}
+)
+
+func (x Storage_Bloom) Enum() *Storage_Bloom {
+	p := new(Storage_Bloom)
+	*p = x
+	return p
+}
+
+func (x Storage_Bloom) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Storage_Bloom) Descriptor() protoreflect.EnumDescriptor {
+	return file_metapb_meta_proto_enumTypes[3].Descriptor()
+}
+
+func (Storage_Bloom) Type() protoreflect.EnumType {
+	return &file_metapb_meta_proto_enumTypes[3]
+}
+
+func (x Storage_Bloom) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Storage_Bloom.Descriptor instead.
+func (Storage_Bloom) EnumDescriptor() ([]byte, []int) {
+	return file_metapb_meta_proto_rawDescGZIP(), []int{6, 1}
+}
+
 // Incarnation is one life of one process: the id of its session.
 type Incarnation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -546,6 +650,7 @@ type Family struct {
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	GcRule        *adminpb.GcRule        `protobuf:"bytes,3,opt,name=gc_rule,json=gcRule,proto3" json:"gc_rule,omitempty"`
 	ValueType     *adminpb.Type          `protobuf:"bytes,4,opt,name=value_type,json=valueType,proto3" json:"value_type,omitempty"`
+	Storage       *Storage               `protobuf:"bytes,5,opt,name=storage,proto3" json:"storage,omitempty"` // unset: defaults
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -608,6 +713,83 @@ func (x *Family) GetValueType() *adminpb.Type {
 	return nil
 }
 
+func (x *Family) GetStorage() *Storage {
+	if x != nil {
+		return x.Storage
+	}
+	return nil
+}
+
+// Storage says how the cells of a family are stored. It concerns files that are
+// written from then on; those that exist are read as they are.
+type Storage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	LocalityGroup string                 `protobuf:"bytes,1,opt,name=locality_group,json=localityGroup,proto3" json:"locality_group,omitempty"` // families of one group share files; "": the default group
+	InMemory      bool                   `protobuf:"varint,2,opt,name=in_memory,json=inMemory,proto3" json:"in_memory,omitempty"`               // the same in all families of a group
+	Compression   Storage_Compression    `protobuf:"varint,3,opt,name=compression,proto3,enum=tabletdb.meta.v1.Storage_Compression" json:"compression,omitempty"`
+	Bloom         Storage_Bloom          `protobuf:"varint,4,opt,name=bloom,proto3,enum=tabletdb.meta.v1.Storage_Bloom" json:"bloom,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Storage) Reset() {
+	*x = Storage{}
+	mi := &file_metapb_meta_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Storage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Storage) ProtoMessage() {}
+
+func (x *Storage) ProtoReflect() protoreflect.Message {
+	mi := &file_metapb_meta_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Storage.ProtoReflect.Descriptor instead.
+func (*Storage) Descriptor() ([]byte, []int) {
+	return file_metapb_meta_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Storage) GetLocalityGroup() string {
+	if x != nil {
+		return x.LocalityGroup
+	}
+	return ""
+}
+
+func (x *Storage) GetInMemory() bool {
+	if x != nil {
+		return x.InMemory
+	}
+	return false
+}
+
+func (x *Storage) GetCompression() Storage_Compression {
+	if x != nil {
+		return x.Compression
+	}
+	return Storage_COMPRESSION_DEFAULT
+}
+
+func (x *Storage) GetBloom() Storage_Bloom {
+	if x != nil {
+		return x.Bloom
+	}
+	return Storage_BLOOM_DEFAULT
+}
+
 // TableRecord is the schema of one table.
 type TableRecord struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -627,7 +809,7 @@ type TableRecord struct {
 
 func (x *TableRecord) Reset() {
 	*x = TableRecord{}
-	mi := &file_metapb_meta_proto_msgTypes[6]
+	mi := &file_metapb_meta_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -639,7 +821,7 @@ func (x *TableRecord) String() string {
 func (*TableRecord) ProtoMessage() {}
 
 func (x *TableRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[6]
+	mi := &file_metapb_meta_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -652,7 +834,7 @@ func (x *TableRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRecord.ProtoReflect.Descriptor instead.
 func (*TableRecord) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{6}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TableRecord) GetId() uint64 {
@@ -727,7 +909,7 @@ type ServerRecord struct {
 
 func (x *ServerRecord) Reset() {
 	*x = ServerRecord{}
-	mi := &file_metapb_meta_proto_msgTypes[7]
+	mi := &file_metapb_meta_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +921,7 @@ func (x *ServerRecord) String() string {
 func (*ServerRecord) ProtoMessage() {}
 
 func (x *ServerRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[7]
+	mi := &file_metapb_meta_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +934,7 @@ func (x *ServerRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerRecord.ProtoReflect.Descriptor instead.
 func (*ServerRecord) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{7}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ServerRecord) GetIncarnation() *Incarnation {
@@ -816,7 +998,7 @@ type RangeRecord struct {
 
 func (x *RangeRecord) Reset() {
 	*x = RangeRecord{}
-	mi := &file_metapb_meta_proto_msgTypes[8]
+	mi := &file_metapb_meta_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +1010,7 @@ func (x *RangeRecord) String() string {
 func (*RangeRecord) ProtoMessage() {}
 
 func (x *RangeRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[8]
+	mi := &file_metapb_meta_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +1023,7 @@ func (x *RangeRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeRecord.ProtoReflect.Descriptor instead.
 func (*RangeRecord) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{8}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RangeRecord) GetCell() string {
@@ -876,21 +1058,25 @@ type FileRef struct {
 	Tombstones    uint64                 `protobuf:"varint,13,opt,name=tombstones,proto3" json:"tombstones,omitempty"`
 	RawBytes      uint64                 `protobuf:"varint,14,opt,name=raw_bytes,json=rawBytes,proto3" json:"raw_bytes,omitempty"`
 	Rows          uint64                 `protobuf:"varint,15,opt,name=rows,proto3" json:"rows,omitempty"`
-	LocalityGroup string                 `protobuf:"bytes,16,opt,name=locality_group,json=localityGroup,proto3" json:"locality_group,omitempty"`
-	Shown         uint64                 `protobuf:"varint,17,opt,name=shown,proto3" json:"shown,omitempty"` // about how many bytes of the file lie within the bounds; 0: all
+	LocalityGroup string                 `protobuf:"bytes,16,opt,name=locality_group,json=localityGroup,proto3" json:"locality_group,omitempty"` // the group it was written for; for people only
+	Shown         uint64                 `protobuf:"varint,17,opt,name=shown,proto3" json:"shown,omitempty"`                                     // about how many bytes of the file lie within the bounds; 0: all
 	// No drop with a sequence up to settled hides anything in the file: it was
 	// written without what such drops hide.
 	Settled uint64 `protobuf:"varint,18,opt,name=settled,proto3" json:"settled,omitempty"`
 	// The file was bulk loaded: the sequence numbers in it are 0, and max_seq
 	// stands in the place of each.
-	Loaded        bool `protobuf:"varint,24,opt,name=loaded,proto3" json:"loaded,omitempty"`
+	Loaded bool `protobuf:"varint,24,opt,name=loaded,proto3" json:"loaded,omitempty"`
+	// The families that the file matters to, ascending: those it has entries of,
+	// and, where it has deletions of rows, those that these are meant for. None:
+	// not known, it may matter to all.
+	Families      []uint32 `protobuf:"varint,19,rep,packed,name=families,proto3" json:"families,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FileRef) Reset() {
 	*x = FileRef{}
-	mi := &file_metapb_meta_proto_msgTypes[9]
+	mi := &file_metapb_meta_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +1088,7 @@ func (x *FileRef) String() string {
 func (*FileRef) ProtoMessage() {}
 
 func (x *FileRef) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[9]
+	mi := &file_metapb_meta_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +1101,7 @@ func (x *FileRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileRef.ProtoReflect.Descriptor instead.
 func (*FileRef) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{9}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FileRef) GetFile() *FileNumber {
@@ -1051,6 +1237,13 @@ func (x *FileRef) GetLoaded() bool {
 	return false
 }
 
+func (x *FileRef) GetFamilies() []uint32 {
+	if x != nil {
+		return x.Families
+	}
+	return nil
+}
+
 // BulkLoad is a load of files that is decided: every tablet of the table adopts
 // what lies in its rows.
 type BulkLoad struct {
@@ -1068,7 +1261,7 @@ type BulkLoad struct {
 
 func (x *BulkLoad) Reset() {
 	*x = BulkLoad{}
-	mi := &file_metapb_meta_proto_msgTypes[10]
+	mi := &file_metapb_meta_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1080,7 +1273,7 @@ func (x *BulkLoad) String() string {
 func (*BulkLoad) ProtoMessage() {}
 
 func (x *BulkLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[10]
+	mi := &file_metapb_meta_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1093,7 +1286,7 @@ func (x *BulkLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BulkLoad.ProtoReflect.Descriptor instead.
 func (*BulkLoad) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{10}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BulkLoad) GetId() uint64 {
@@ -1155,7 +1348,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_metapb_meta_proto_msgTypes[11]
+	mi := &file_metapb_meta_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1360,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[11]
+	mi := &file_metapb_meta_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1373,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{11}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Run) GetFiles() []*FileRef {
@@ -1206,7 +1399,7 @@ type Manifest struct {
 
 func (x *Manifest) Reset() {
 	*x = Manifest{}
-	mi := &file_metapb_meta_proto_msgTypes[12]
+	mi := &file_metapb_meta_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1411,7 @@ func (x *Manifest) String() string {
 func (*Manifest) ProtoMessage() {}
 
 func (x *Manifest) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[12]
+	mi := &file_metapb_meta_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1424,7 @@ func (x *Manifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Manifest.ProtoReflect.Descriptor instead.
 func (*Manifest) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{12}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Manifest) GetTablet() uint64 {
@@ -1297,7 +1490,7 @@ type Drop struct {
 
 func (x *Drop) Reset() {
 	*x = Drop{}
-	mi := &file_metapb_meta_proto_msgTypes[13]
+	mi := &file_metapb_meta_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1309,7 +1502,7 @@ func (x *Drop) String() string {
 func (*Drop) ProtoMessage() {}
 
 func (x *Drop) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[13]
+	mi := &file_metapb_meta_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1322,7 +1515,7 @@ func (x *Drop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drop.ProtoReflect.Descriptor instead.
 func (*Drop) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{13}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Drop) GetStart() []byte {
@@ -1408,13 +1601,30 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"\x04OPEN\x10\x01\x12\v\n" +
 	"\aSEALING\x10\x02\x12\n" +
 	"\n" +
-	"\x06SEALED\x10\x03\"\xa6\x01\n" +
+	"\x06SEALED\x10\x03\"\xdb\x01\n" +
 	"\x06Family\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x129\n" +
 	"\agc_rule\x18\x03 \x01(\v2 .google.bigtable.admin.v2.GcRuleR\x06gcRule\x12=\n" +
 	"\n" +
-	"value_type\x18\x04 \x01(\v2\x1e.google.bigtable.admin.v2.TypeR\tvalueType\"\x95\x02\n" +
+	"value_type\x18\x04 \x01(\v2\x1e.google.bigtable.admin.v2.TypeR\tvalueType\x123\n" +
+	"\astorage\x18\x05 \x01(\v2\x19.tabletdb.meta.v1.StorageR\astorage\"\x8a\x03\n" +
+	"\aStorage\x12%\n" +
+	"\x0elocality_group\x18\x01 \x01(\tR\rlocalityGroup\x12\x1b\n" +
+	"\tin_memory\x18\x02 \x01(\bR\binMemory\x12G\n" +
+	"\vcompression\x18\x03 \x01(\x0e2%.tabletdb.meta.v1.Storage.CompressionR\vcompression\x125\n" +
+	"\x05bloom\x18\x04 \x01(\x0e2\x1f.tabletdb.meta.v1.Storage.BloomR\x05bloom\"j\n" +
+	"\vCompression\x12\x17\n" +
+	"\x13COMPRESSION_DEFAULT\x10\x00\x12\x14\n" +
+	"\x10COMPRESSION_NONE\x10\x01\x12\x16\n" +
+	"\x12COMPRESSION_SNAPPY\x10\x02\x12\x14\n" +
+	"\x10COMPRESSION_ZSTD\x10\x03\"O\n" +
+	"\x05Bloom\x12\x11\n" +
+	"\rBLOOM_DEFAULT\x10\x00\x12\x0e\n" +
+	"\n" +
+	"BLOOM_NONE\x10\x01\x12\r\n" +
+	"\tBLOOM_ROW\x10\x02\x12\x14\n" +
+	"\x10BLOOM_ROW_COLUMN\x10\x03\"\x95\x02\n" +
 	"\vTableRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x124\n" +
@@ -1438,7 +1648,7 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"\x0estatus_address\x18\a \x01(\tR\rstatusAddress\";\n" +
 	"\vRangeRecord\x12\x12\n" +
 	"\x04cell\x18\x01 \x01(\tR\x04cell\x12\x18\n" +
-	"\arecords\x18\x02 \x01(\x04R\arecords\"\xa8\x04\n" +
+	"\arecords\x18\x02 \x01(\x04R\arecords\"\xc4\x04\n" +
 	"\aFileRef\x120\n" +
 	"\x04file\x18\x01 \x01(\v2\x1c.tabletdb.meta.v1.FileNumberR\x04file\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x1f\n" +
@@ -1462,7 +1672,8 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"\x0elocality_group\x18\x10 \x01(\tR\rlocalityGroup\x12\x14\n" +
 	"\x05shown\x18\x11 \x01(\x04R\x05shown\x12\x18\n" +
 	"\asettled\x18\x12 \x01(\x04R\asettled\x12\x16\n" +
-	"\x06loaded\x18\x18 \x01(\bR\x06loaded\"\xcb\x01\n" +
+	"\x06loaded\x18\x18 \x01(\bR\x06loaded\x12\x1a\n" +
+	"\bfamilies\x18\x13 \x03(\rR\bfamilies\"\xcb\x01\n" +
 	"\bBulkLoad\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\x04R\x05table\x128\n" +
@@ -1500,52 +1711,58 @@ func file_metapb_meta_proto_rawDescGZIP() []byte {
 	return file_metapb_meta_proto_rawDescData
 }
 
-var file_metapb_meta_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_metapb_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_metapb_meta_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_metapb_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_metapb_meta_proto_goTypes = []any{
-	(TabletRecord_State)(0), // 0: tabletdb.meta.v1.TabletRecord.State
-	(LogRecord_State)(0),    // 1: tabletdb.meta.v1.LogRecord.State
-	(*Incarnation)(nil),     // 2: tabletdb.meta.v1.Incarnation
-	(*FileNumber)(nil),      // 3: tabletdb.meta.v1.FileNumber
-	(*LogEntry)(nil),        // 4: tabletdb.meta.v1.LogEntry
-	(*TabletRecord)(nil),    // 5: tabletdb.meta.v1.TabletRecord
-	(*LogRecord)(nil),       // 6: tabletdb.meta.v1.LogRecord
-	(*Family)(nil),          // 7: tabletdb.meta.v1.Family
-	(*TableRecord)(nil),     // 8: tabletdb.meta.v1.TableRecord
-	(*ServerRecord)(nil),    // 9: tabletdb.meta.v1.ServerRecord
-	(*RangeRecord)(nil),     // 10: tabletdb.meta.v1.RangeRecord
-	(*FileRef)(nil),         // 11: tabletdb.meta.v1.FileRef
-	(*BulkLoad)(nil),        // 12: tabletdb.meta.v1.BulkLoad
-	(*Run)(nil),             // 13: tabletdb.meta.v1.Run
-	(*Manifest)(nil),        // 14: tabletdb.meta.v1.Manifest
-	(*Drop)(nil),            // 15: tabletdb.meta.v1.Drop
-	(*adminpb.GcRule)(nil),  // 16: google.bigtable.admin.v2.GcRule
-	(*adminpb.Type)(nil),    // 17: google.bigtable.admin.v2.Type
-	(*adminpb.Table)(nil),   // 18: google.bigtable.admin.v2.Table
+	(TabletRecord_State)(0),  // 0: tabletdb.meta.v1.TabletRecord.State
+	(LogRecord_State)(0),     // 1: tabletdb.meta.v1.LogRecord.State
+	(Storage_Compression)(0), // 2: tabletdb.meta.v1.Storage.Compression
+	(Storage_Bloom)(0),       // 3: tabletdb.meta.v1.Storage.Bloom
+	(*Incarnation)(nil),      // 4: tabletdb.meta.v1.Incarnation
+	(*FileNumber)(nil),       // 5: tabletdb.meta.v1.FileNumber
+	(*LogEntry)(nil),         // 6: tabletdb.meta.v1.LogEntry
+	(*TabletRecord)(nil),     // 7: tabletdb.meta.v1.TabletRecord
+	(*LogRecord)(nil),        // 8: tabletdb.meta.v1.LogRecord
+	(*Family)(nil),           // 9: tabletdb.meta.v1.Family
+	(*Storage)(nil),          // 10: tabletdb.meta.v1.Storage
+	(*TableRecord)(nil),      // 11: tabletdb.meta.v1.TableRecord
+	(*ServerRecord)(nil),     // 12: tabletdb.meta.v1.ServerRecord
+	(*RangeRecord)(nil),      // 13: tabletdb.meta.v1.RangeRecord
+	(*FileRef)(nil),          // 14: tabletdb.meta.v1.FileRef
+	(*BulkLoad)(nil),         // 15: tabletdb.meta.v1.BulkLoad
+	(*Run)(nil),              // 16: tabletdb.meta.v1.Run
+	(*Manifest)(nil),         // 17: tabletdb.meta.v1.Manifest
+	(*Drop)(nil),             // 18: tabletdb.meta.v1.Drop
+	(*adminpb.GcRule)(nil),   // 19: google.bigtable.admin.v2.GcRule
+	(*adminpb.Type)(nil),     // 20: google.bigtable.admin.v2.Type
+	(*adminpb.Table)(nil),    // 21: google.bigtable.admin.v2.Table
 }
 var file_metapb_meta_proto_depIdxs = []int32{
-	2,  // 0: tabletdb.meta.v1.FileNumber.creator:type_name -> tabletdb.meta.v1.Incarnation
-	2,  // 1: tabletdb.meta.v1.LogEntry.log:type_name -> tabletdb.meta.v1.Incarnation
-	2,  // 2: tabletdb.meta.v1.TabletRecord.owner:type_name -> tabletdb.meta.v1.Incarnation
-	3,  // 3: tabletdb.meta.v1.TabletRecord.manifest:type_name -> tabletdb.meta.v1.FileNumber
-	4,  // 4: tabletdb.meta.v1.TabletRecord.logs:type_name -> tabletdb.meta.v1.LogEntry
+	4,  // 0: tabletdb.meta.v1.FileNumber.creator:type_name -> tabletdb.meta.v1.Incarnation
+	4,  // 1: tabletdb.meta.v1.LogEntry.log:type_name -> tabletdb.meta.v1.Incarnation
+	4,  // 2: tabletdb.meta.v1.TabletRecord.owner:type_name -> tabletdb.meta.v1.Incarnation
+	5,  // 3: tabletdb.meta.v1.TabletRecord.manifest:type_name -> tabletdb.meta.v1.FileNumber
+	6,  // 4: tabletdb.meta.v1.TabletRecord.logs:type_name -> tabletdb.meta.v1.LogEntry
 	0,  // 5: tabletdb.meta.v1.TabletRecord.state:type_name -> tabletdb.meta.v1.TabletRecord.State
 	1,  // 6: tabletdb.meta.v1.LogRecord.state:type_name -> tabletdb.meta.v1.LogRecord.State
-	16, // 7: tabletdb.meta.v1.Family.gc_rule:type_name -> google.bigtable.admin.v2.GcRule
-	17, // 8: tabletdb.meta.v1.Family.value_type:type_name -> google.bigtable.admin.v2.Type
-	7,  // 9: tabletdb.meta.v1.TableRecord.families:type_name -> tabletdb.meta.v1.Family
-	18, // 10: tabletdb.meta.v1.TableRecord.spec:type_name -> google.bigtable.admin.v2.Table
-	2,  // 11: tabletdb.meta.v1.ServerRecord.incarnation:type_name -> tabletdb.meta.v1.Incarnation
-	3,  // 12: tabletdb.meta.v1.FileRef.file:type_name -> tabletdb.meta.v1.FileNumber
-	3,  // 13: tabletdb.meta.v1.BulkLoad.manifest:type_name -> tabletdb.meta.v1.FileNumber
-	11, // 14: tabletdb.meta.v1.Run.files:type_name -> tabletdb.meta.v1.FileRef
-	13, // 15: tabletdb.meta.v1.Manifest.runs:type_name -> tabletdb.meta.v1.Run
-	15, // 16: tabletdb.meta.v1.Manifest.drops:type_name -> tabletdb.meta.v1.Drop
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	19, // 7: tabletdb.meta.v1.Family.gc_rule:type_name -> google.bigtable.admin.v2.GcRule
+	20, // 8: tabletdb.meta.v1.Family.value_type:type_name -> google.bigtable.admin.v2.Type
+	10, // 9: tabletdb.meta.v1.Family.storage:type_name -> tabletdb.meta.v1.Storage
+	2,  // 10: tabletdb.meta.v1.Storage.compression:type_name -> tabletdb.meta.v1.Storage.Compression
+	3,  // 11: tabletdb.meta.v1.Storage.bloom:type_name -> tabletdb.meta.v1.Storage.Bloom
+	9,  // 12: tabletdb.meta.v1.TableRecord.families:type_name -> tabletdb.meta.v1.Family
+	21, // 13: tabletdb.meta.v1.TableRecord.spec:type_name -> google.bigtable.admin.v2.Table
+	4,  // 14: tabletdb.meta.v1.ServerRecord.incarnation:type_name -> tabletdb.meta.v1.Incarnation
+	5,  // 15: tabletdb.meta.v1.FileRef.file:type_name -> tabletdb.meta.v1.FileNumber
+	5,  // 16: tabletdb.meta.v1.BulkLoad.manifest:type_name -> tabletdb.meta.v1.FileNumber
+	14, // 17: tabletdb.meta.v1.Run.files:type_name -> tabletdb.meta.v1.FileRef
+	16, // 18: tabletdb.meta.v1.Manifest.runs:type_name -> tabletdb.meta.v1.Run
+	18, // 19: tabletdb.meta.v1.Manifest.drops:type_name -> tabletdb.meta.v1.Drop
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_metapb_meta_proto_init() }
@@ -1559,8 +1776,8 @@ func file_metapb_meta_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metapb_meta_proto_rawDesc), len(file_metapb_meta_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   14,
+			NumEnums:      4,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
