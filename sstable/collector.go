@@ -18,6 +18,7 @@ type collector struct {
 	props    Properties
 	families map[base.FamilyID]*uint64
 	family   *uint64 // count of the family of the last key
+	familyID base.FamilyID
 	rows     bloom.Builder
 	columns  bloom.Builder
 
@@ -85,6 +86,7 @@ func (c *collector) split(key []byte, shared int) (base.Seq, base.Kind, error) {
 
 func (c *collector) setFamily(key []byte, rowLen int) {
 	f := base.FamilyID(binary.BigEndian.Uint32(key[rowLen:]))
+	c.familyID = f
 	if f == 0 {
 		c.family = nil
 		return

@@ -140,6 +140,17 @@ func FuzzOpen(f *testing.F) {
 		}
 		f.Add(tab.Data)
 	}
+	for _, filters := range []Filters{RowFilter, NoFilters} {
+		w := NewWriter(WriterOptions{File: testFile, Filters: filters, Group: "meta", BlockSize: MinBlockSize, Compressions: map[base.FamilyID]compress.Type{1: compress.Zstd}})
+		for _, e := range rows(60, 100) {
+			w.Add(e.key, e.value)
+		}
+		tab, err := w.Finish()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(tab.Data)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for range 2 {
 			if _, err := readAll(t.Context(), data, Meta{}); err != nil &&

@@ -33,6 +33,8 @@ type Properties struct {
 	MinSeq, MaxSeq base.Seq
 	// Compression is what the writer was asked for; a block may be stored raw.
 	Compression compress.Type
+	// Group is the locality group that the file was written for; for people.
+	Group string
 }
 
 // FamilyCount is the number of entries of one family.
@@ -66,6 +68,7 @@ const (
 	tagMinSeq
 	tagMaxSeq
 	tagCompression
+	tagGroup
 )
 
 // numbers are the properties that are one unsigned integer.
@@ -83,7 +86,10 @@ func (p *Properties) numbers() map[uint64]*uint64 {
 func (p *Properties) appendTo(dst []byte) []byte {
 	numbers := p.numbers()
 	var v []byte
-	for tag := uint64(tagFile); tag <= tagCompression; tag++ {
+	for tag := uint64(tagFile); tag <= tagGroup; tag++ {
+		if tag == tagGroup && p.Group == "" {
+			continue
+		}
 		v = v[:0]
 		switch tag {
 		case tagFile:
@@ -106,6 +112,8 @@ func (p *Properties) appendTo(dst []byte) []byte {
 			v = binary.AppendVarint(v, p.MaxTimestamp)
 		case tagCompression:
 			v = append(v, byte(p.Compression))
+		case tagGroup:
+			v = append(v, p.Group...)
 		default:
 			v = binary.AppendUvarint(v, *numbers[tag])
 		}
@@ -173,6 +181,8 @@ func (p *Properties) set(tag uint64, v []byte, numbers map[uint64]*uint64) bool 
 		if c := d.bytes(1); !d.bad {
 			p.Compression = compress.Type(c[0])
 		}
+	case tagGroup:
+		p.Group, d.b = string(v), nil
 	default:
 		to, known := numbers[tag]
 		if !known {

@@ -3,6 +3,7 @@ package sstable
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/seedtest"
+	"github.com/tabletdb/tabletdb/sstable/block"
 	"github.com/tabletdb/tabletdb/sstable/compress"
 )
 
@@ -21,7 +23,9 @@ func variants() (ws []WriterOptions, is []IterOptions) {
 			ws = append(ws, WriterOptions{File: testFile, Compression: c, BlockSize: size, SizeHint: size * 3})
 		}
 	}
-	ws = append(ws, WriterOptions{BitsPerKey: -1})
+	ws = append(ws, WriterOptions{BitsPerKey: -1},
+		WriterOptions{Filters: RowFilter, Group: "meta"}, WriterOptions{Filters: NoFilters, Compression: compress.Zstd},
+		WriterOptions{BlockSize: MinBlockSize, Compressions: map[base.FamilyID]compress.Type{1: compress.Zstd, 2: compress.Snappy}})
 	is = []IterOptions{
 		{}, {FillCache: true}, {StableValues: true}, {Readahead: 100 << 10}, {Readahead: DefaultReadahead, FillCache: true},
 		{Readahead: 1, Eager: true}, {Readahead: 30_000, Eager: true, StableValues: true},
@@ -312,4 +316,85 @@ func TestStableValues(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestFiltersAsAskedFor: a file has the filters that it was to have, and says
+// which group it was written for.
+func TestFiltersAsAskedFor(t *testing.T) {
+	entries := rows(2000, 10)
+	row := func(i int) []byte { return base.AppendRowPrefix(nil, fmt.Appendf(nil, "absent%d", i)) }
+	for _, f := range []Filters{RowAndColumnFilters, RowFilter, NoFilters} {
+		r, _ := open(t, write(t, WriterOptions{Filters: f, Group: "g"}, entries), ReaderOptions{})
+		if err := r.Verify(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		rowsPass, columnsPass := 0, 0
+		for i := range 100 {
+			if r.MayContainRow(row(i)) {
+				rowsPass++
+			}
+			if r.MayContainColumn(base.AppendColumnPrefix(nil, fmt.Appendf(nil, "row%08d", i), 1, []byte("other"))) {
+				columnsPass++
+			}
+		}
+		if hasRows, hasColumns := rowsPass < 10, columnsPass < 10; hasRows != (f <= RowFilter) || hasColumns != (f == RowAndColumnFilters) {
+			t.Errorf("%v: %d of 100 absent rows and %d of 100 absent columns may be there", f, rowsPass, columnsPass)
+		}
+		if g := r.Properties().Group; g != "g" {
+			t.Errorf("group %q", g)
+		}
+	}
+}
+
+// TestCompressionPerFamily: a block is packed as the family wants that has most
+// of its bytes.
+func TestCompressionPerFamily(t *testing.T) {
+	want := map[base.FamilyID]compress.Type{1: compress.None, 2: compress.Zstd}
+	tab := write(t, WriterOptions{BlockSize: MinBlockSize, Compression: compress.Snappy, Compressions: want}, familiesByRow(300))
+	r, _ := open(t, tab, ReaderOptions{})
+	seen := map[compress.Type]int{}
+	for c, ok := (cursor{}), true; ok; c, ok = r.index.next(c) {
+		h := r.index.handle(c)
+		_, typ, err := block.CheckFrame(tab.Data[h.Offset:h.End()], r.footer.salt, h.Offset)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := r.block(t.Context(), c, blockMode{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var it block.Iter
+		if err := it.Init(b); err != nil || !it.First() {
+			t.Fatal(err)
+		}
+		k, err := base.DecodeKey(it.Key())
+		if err != nil {
+			t.Fatal(err)
+		}
+		expected, ok := want[k.Family]
+		if !ok {
+			expected = compress.Snappy
+		}
+		if typ != expected {
+			t.Errorf("a block of family %d is packed by %v", k.Family, typ)
+		}
+		seen[typ]++
+	}
+	if len(seen) != 3 {
+		t.Errorf("blocks by compression: %v", seen)
+	}
+}
+
+// familiesByRow returns rows of n cells of one of three families each, so that
+// most blocks hold one family only.
+func familiesByRow(n int) []entry {
+	var out []entry
+	for f := base.FamilyID(1); f <= 3; f++ {
+		for i := range n {
+			key := base.AppendCellKey(nil, fmt.Appendf(nil, "row%d", f), f, fmt.Appendf(nil, "q%06d", i), 1, base.Seq(i+1), base.KindSet)
+			// A value as long as a block: none has cells of two families.
+			out = append(out, entry{key, bytes.Repeat([]byte("squeeze"), MinBlockSize/7+1)})
+		}
+	}
+	return out
 }

@@ -14,8 +14,10 @@ import (
 // finishTail writes filters, index, properties and footer.
 func (w *Writer) finishTail(p *Properties) {
 	f := footer{tailOffset: w.offset(), salt: w.salt, levels: 1}
-	if w.o.BitsPerKey > 0 {
+	if w.o.Filters <= RowFilter {
 		f.rowFilterLen = w.putFilter(&w.keys.rows)
+	}
+	if w.o.Filters == RowAndColumnFilters {
 		f.colFilterLen = w.putFilter(&w.keys.columns)
 	}
 	if len(w.parts) > 0 {

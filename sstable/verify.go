@@ -72,6 +72,7 @@ func (v *verifier) block(c cursor, it *block.Iter) error {
 func (v *verifier) properties() error {
 	got, want := v.keys.finish(), v.r.props
 	got.Blocks, got.DataBytes, got.Compression = want.Blocks, want.DataBytes, want.Compression // checked by openTail
+	got.Group = want.Group                                                                     // says nothing of the entries
 	for _, p := range []*Properties{&got, &want} {
 		p.MinKey, p.MaxKey = append([]byte{}, p.MinKey...), append([]byte{}, p.MaxKey...)
 	}

@@ -34,6 +34,16 @@ type WriterOptions struct {
 	BlockSize int
 	// Compression of the data blocks. Default: none.
 	Compression compress.Type
+	// Compressions of families that differ from it. A block that holds cells of
+	// several is packed as most of its bytes want. The map is not changed while
+	// the writer is used.
+	Compressions map[base.FamilyID]compress.Type
+	// Encoders, if set, is where the writer takes them from.
+	Encoders *compress.Pool
+	// Filters that the file gets. Default: both.
+	Filters Filters
+	// Group is the locality group that the file is written for; for people.
+	Group string
 	// Level of the compression, where it has one; 0 is the fastest.
 	Level int
 	// BitsPerKey of the two Bloom filters. Default: bloom.DefaultBitsPerKey;
@@ -44,12 +54,40 @@ type WriterOptions struct {
 	SizeHint int
 }
 
+// Filters says which Bloom filters a file has. The order is from most to least.
+type Filters uint8
+
+const (
+	// RowAndColumnFilters tell rows and columns that the file does not have.
+	RowAndColumnFilters Filters = iota
+	// RowFilter tells rows only.
+	RowFilter
+	// NoFilters tell nothing.
+	NoFilters
+)
+
+// String returns the name that users know.
+func (f Filters) String() string {
+	switch f {
+	case RowAndColumnFilters:
+		return "row-column"
+	case RowFilter:
+		return "row"
+	case NoFilters:
+		return "none"
+	}
+	return fmt.Sprintf("filters(%d)", uint8(f))
+}
+
 func (o *WriterOptions) ensureDefaults() {
 	if o.BlockSize == 0 {
 		o.BlockSize = DefaultBlockSize
 	}
 	if o.BitsPerKey == 0 {
 		o.BitsPerKey = bloom.DefaultBitsPerKey
+	}
+	if o.BitsPerKey < 0 {
+		o.Filters = NoFilters
 	}
 }
 
@@ -59,6 +97,12 @@ func (o *WriterOptions) validate() error {
 	}
 	if o.BitsPerKey > 64 {
 		return fmt.Errorf("%w: %d bits per key: want at most 64", base.ErrInvalid, o.BitsPerKey)
+	}
+	if o.Filters > NoFilters {
+		return fmt.Errorf("%w: unknown %v", base.ErrInvalid, o.Filters)
+	}
+	if len(o.Group) > MaxBlockSize {
+		return fmt.Errorf("%w: name of a locality group of %d bytes", base.ErrInvalid, len(o.Group))
 	}
 	if o.SizeHint < 0 {
 		return fmt.Errorf("%w: size hint %d", base.ErrInvalid, o.SizeHint)
@@ -84,7 +128,7 @@ type Table struct {
 type Writer struct {
 	o   WriterOptions
 	err error
-	enc *compress.Encoder
+	enc encoders
 
 	keys  *collector
 	block block.Builder
@@ -106,7 +150,7 @@ func NewWriter(o WriterOptions) *Writer {
 	o.ensureDefaults()
 	w := &Writer{o: o, keys: newCollector(o.File), salt: saltOf(o.File), err: o.validate()}
 	if w.err == nil {
-		w.enc, w.err = compress.NewEncoder(o.Compression, o.Level)
+		w.err = w.enc.init(&w.o)
 	}
 	return w
 }
@@ -139,6 +183,7 @@ func (w *Writer) Add(key, value []byte) error {
 		}
 	}
 	w.block.Add(key, value, shared)
+	w.enc.count(w.keys.familyID, len(key)-shared+len(value))
 	if w.block.Size() >= w.o.BlockSize {
 		w.flushBlock()
 	}
@@ -152,8 +197,11 @@ func (w *Writer) EstimatedSize() int64 {
 	for _, p := range w.parts {
 		n += int64(len(p.data))
 	}
-	if w.o.BitsPerKey > 0 {
-		n += int64(w.keys.rows.Size(w.o.BitsPerKey) + w.keys.columns.Size(w.o.BitsPerKey))
+	if w.o.Filters <= RowFilter {
+		n += int64(w.keys.rows.Size(w.o.BitsPerKey))
+	}
+	if w.o.Filters == RowAndColumnFilters {
+		n += int64(w.keys.columns.Size(w.o.BitsPerKey))
 	}
 	return n
 }
@@ -170,7 +218,7 @@ func (w *Writer) Finish() (Table, error) {
 	}
 	t := Table{Properties: w.keys.finish()}
 	p := &t.Properties
-	p.DataBytes, p.Compression = w.offset(), w.o.Compression
+	p.DataBytes, p.Compression, p.Group = w.offset(), w.o.Compression, w.o.Group
 	t.Meta.TailOffset = int64(p.DataBytes)
 	w.finishTail(p)
 	if w.err != nil {
@@ -183,6 +231,7 @@ func (w *Writer) Finish() (Table, error) {
 	t.Meta.Size = int64(len(t.Data))
 	w.err = fmt.Errorf("%w: the SSTable is finished already", base.ErrPrecondition)
 	w.done, w.cur = nil, nil
+	w.enc.release()
 	return t, nil
 }
 
@@ -192,7 +241,7 @@ func (w *Writer) flushBlock() {
 		return
 	}
 	raw := w.block.Finish()
-	h := w.put(raw, w.enc)
+	h := w.put(raw, w.enc.choose())
 	w.index.Add(w.sep, h)
 	w.keys.props.Blocks++
 	w.block.Reset(2 * MaxBlockSize)

@@ -25,6 +25,9 @@ const (
 	Snappy Type = 1
 	// Zstd is the raw length as a uvarint, then one Zstandard frame.
 	Zstd Type = 2
+
+	// Types is how many there are.
+	Types = 3
 )
 
 // String returns the name that Parse takes.
@@ -61,17 +64,39 @@ const minSaving = 8
 type Encoder struct {
 	typ  Type
 	zstd *zstd.Encoder
+	pool *Pool // zstd goes back to it; nil: it does not
+}
+
+// Pool keeps Zstandard encoders of the default level, whose tables take about a
+// mebibyte, from one file for the next. The zero Pool is ready; it may be used
+// concurrently.
+type Pool struct{ encoders sync.Pool }
+
+// Release ends the use of the encoder; what it took is kept for others.
+func (e *Encoder) Release() {
+	if e.zstd != nil && e.pool != nil {
+		e.pool.encoders.Put(e.zstd)
+	}
+	e.zstd, e.typ = nil, None
 }
 
 // NewEncoder returns an encoder. The level is that of Zstandard (1 to 22, 0 for
-// 1); the other types have none. An error wraps base.ErrInvalid.
-func NewEncoder(t Type, level int) (*Encoder, error) {
+// 1); the other types have none. What it takes is taken from the pool, and given
+// back by Release; nil: there is none. An error wraps base.ErrInvalid.
+func NewEncoder(t Type, level int, pool *Pool) (*Encoder, error) {
 	e := &Encoder{typ: t}
 	switch t {
 	case None, Snappy:
 	case Zstd:
 		if level < 0 || level > 22 {
 			return nil, fmt.Errorf("%w: zstd level %d: want 1 to 22", base.ErrInvalid, level)
+		}
+		if level <= 1 && pool != nil {
+			e.pool = pool
+			if x, ok := pool.encoders.Get().(*zstd.Encoder); ok {
+				e.zstd = x
+				return e, nil
+			}
 		}
 		var err error
 		e.zstd, err = zstd.NewWriter(nil,

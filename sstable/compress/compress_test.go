@@ -25,7 +25,7 @@ func samples() [][]byte {
 func TestRoundTrip(t *testing.T) {
 	var d Decoder
 	for _, typ := range types {
-		e, err := NewEncoder(typ, 1)
+		e, err := NewEncoder(typ, 1, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +55,7 @@ func TestDecodeTakesTheBuffer(t *testing.T) {
 	var d Decoder
 	src := bytes.Repeat([]byte("abc"), 1000)
 	for _, typ := range []Type{Snappy, Zstd} {
-		e, _ := NewEncoder(typ, 0)
+		e, _ := NewEncoder(typ, 0, nil)
 		packed, _ := e.Append(nil, src)
 		buf := make([]byte, 4000)
 		if n := testing.AllocsPerRun(10, func() { d.Decode(buf, typ, packed) }); n != 0 {
@@ -78,10 +78,10 @@ func TestBadBlocks(t *testing.T) {
 			t.Errorf("%v %x: error %v, want one that wraps ErrCorrupt", c.typ, c.src, err)
 		}
 	}
-	if _, err := NewEncoder(Zstd, 99); !errors.Is(err, base.ErrInvalid) {
+	if _, err := NewEncoder(Zstd, 99, nil); !errors.Is(err, base.ErrInvalid) {
 		t.Errorf("level 99: %v", err)
 	}
-	if _, err := NewEncoder(9, 0); !errors.Is(err, base.ErrInvalid) {
+	if _, err := NewEncoder(9, 0, nil); !errors.Is(err, base.ErrInvalid) {
 		t.Errorf("type 9: %v", err)
 	}
 	if _, err := Parse("lzma"); !errors.Is(err, base.ErrInvalid) {
@@ -96,7 +96,7 @@ func TestBadBlocks(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	for _, typ := range types {
-		e, _ := NewEncoder(typ, 1)
+		e, _ := NewEncoder(typ, 1, nil)
 		for _, s := range samples()[:3] {
 			b, how := e.Append(nil, s)
 			f.Add(uint8(how), b)
@@ -116,7 +116,7 @@ func FuzzDecode(f *testing.F) {
 func BenchmarkCodec(b *testing.B) {
 	src := samples()[4][:32<<10]
 	for _, typ := range []Type{Snappy, Zstd} {
-		e, _ := NewEncoder(typ, 1)
+		e, _ := NewEncoder(typ, 1, nil)
 		dst := make([]byte, 0, e.MaxLen(len(src)))
 		b.Run(typ.String()+"/pack", func(b *testing.B) {
 			b.SetBytes(int64(len(src)))
