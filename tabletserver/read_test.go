@@ -3,6 +3,7 @@ package tabletserver_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -39,6 +40,16 @@ func (m table) apply(row string, x *bigtablepb.Mutation) {
 			m[row][c] = map[int64]string{}
 		}
 		m[row][c][x.SetCell.TimestampMicros] = string(x.SetCell.Value)
+	case *bigtablepb.Mutation_AddToCell_:
+		c := column{x.AddToCell.FamilyName, string(x.AddToCell.ColumnQualifier.GetRawValue())}
+		if m[row][c] == nil {
+			m[row][c] = map[int64]string{}
+		}
+		ts, n := x.AddToCell.Timestamp.GetRawTimestampMicros(), x.AddToCell.Input.GetIntValue()
+		if old := m[row][c][ts]; old != "" {
+			n += int64(binary.BigEndian.Uint64([]byte(old)))
+		}
+		m[row][c][ts] = string(binary.BigEndian.AppendUint64(nil, uint64(n)))
 	case *bigtablepb.Mutation_DeleteFromColumn_:
 		d := x.DeleteFromColumn
 		maps.DeleteFunc(m[row][column{d.FamilyName, string(d.ColumnQualifier)}], func(ts int64, _ string) bool {
@@ -112,14 +123,15 @@ func (m table) cells(row string) []*rowfilter.Cell {
 			stamps = stamps[:1]
 		}
 		for _, ts := range stamps {
-			id := base.FamilyID(1)
-			if c.family == "v1" {
-				id = 2
-			}
-			cells = append(cells, &rowfilter.Cell{Family: c.family, FamilyID: id, Qualifier: []byte(c.qualifier), Timestamp: ts, Value: []byte(m[row][c][ts])})
+			cells = append(cells, &rowfilter.Cell{Family: c.family, FamilyID: familyIDs()[c.family], Qualifier: []byte(c.qualifier), Timestamp: ts, Value: []byte(m[row][c][ts])})
 		}
 	}
 	return cells
+}
+
+// familyIDs are the families that tests have; ids are in the order of names.
+func familyIDs() map[string]base.FamilyID {
+	return map[string]base.FamilyID{"cf": 1, "v1": 2, "w": 3, "wsum": 4}
 }
 
 func wanted(set *bigtablepb.RowSet, row []byte) bool {
@@ -157,6 +169,15 @@ type traffic struct {
 	rand *rand.Rand
 	rows int
 	n    int
+	more []string // families beside cf and v1
+}
+
+func (x *traffic) family() string {
+	k := x.rand.IntN(2 + len(x.more))
+	if k < 2 {
+		return []string{"cf", "v1"}[k]
+	}
+	return x.more[k-2]
 }
 
 func (x *traffic) row() string {
@@ -168,7 +189,7 @@ func (x *traffic) row() string {
 }
 
 func (x *traffic) mutation() *bigtablepb.Mutation {
-	family := []string{"cf", "v1"}[x.rand.IntN(2)]
+	family := x.family()
 	qualifier := []string{"", "a", "a\x00", "b", "c"}[x.rand.IntN(5)]
 	x.n++
 	switch k := x.rand.IntN(100); {
@@ -178,11 +199,18 @@ func (x *traffic) mutation() *bigtablepb.Mutation {
 		return &bigtablepb.Mutation{Mutation: &bigtablepb.Mutation_DeleteFromFamily_{DeleteFromFamily: &bigtablepb.Mutation_DeleteFromFamily{FamilyName: family}}}
 	case k < 15:
 		d := &bigtablepb.Mutation_DeleteFromColumn{FamilyName: family, ColumnQualifier: []byte(qualifier)}
-		if family == "cf" && x.rand.IntN(2) == 0 { // of v1 older versions may be gone already, or not
+		if family != "v1" && x.rand.IntN(2) == 0 { // of v1 older versions may be gone already, or not
 			start := int64(x.rand.IntN(10)) * 1000
 			d.TimeRange = &bigtablepb.TimestampRange{StartTimestampMicros: start, EndTimestampMicros: start + 1000 + int64(x.rand.IntN(5))*1000}
 		}
 		return &bigtablepb.Mutation{Mutation: &bigtablepb.Mutation_DeleteFromColumn_{DeleteFromColumn: d}}
+	}
+	if family == "wsum" {
+		return &bigtablepb.Mutation{Mutation: &bigtablepb.Mutation_AddToCell_{AddToCell: &bigtablepb.Mutation_AddToCell{
+			FamilyName: family, ColumnQualifier: &bigtablepb.Value{Kind: &bigtablepb.Value_RawValue{RawValue: []byte(qualifier)}},
+			Timestamp: &bigtablepb.Value{Kind: &bigtablepb.Value_RawTimestampMicros{RawTimestampMicros: int64(x.rand.IntN(3)) * 1000}},
+			Input:     &bigtablepb.Value{Kind: &bigtablepb.Value_IntValue{IntValue: int64(x.n)}},
+		}}}
 	}
 	return tabletservertest.SetCell(family, qualifier, int64(x.rand.IntN(10))*1000, fmt.Sprintf("v%d", x.n))
 }
@@ -191,7 +219,7 @@ func (x *traffic) filter(depth int) *bigtablepb.RowFilter {
 	f := func(k int) *bigtablepb.RowFilter {
 		switch k {
 		case 0:
-			return &bigtablepb.RowFilter{Filter: &bigtablepb.RowFilter_FamilyNameRegexFilter{FamilyNameRegexFilter: []string{"cf", "v1", ".*", "x"}[x.rand.IntN(4)]}}
+			return &bigtablepb.RowFilter{Filter: &bigtablepb.RowFilter_FamilyNameRegexFilter{FamilyNameRegexFilter: []string{x.family(), x.family(), ".*", "x"}[x.rand.IntN(4)]}}
 		case 1:
 			return &bigtablepb.RowFilter{Filter: &bigtablepb.RowFilter_ColumnQualifierRegexFilter{ColumnQualifierRegexFilter: []byte([]string{"a", "[bc]", "a\\C*", ".*"}[x.rand.IntN(4)])}}
 		case 2:
@@ -204,7 +232,7 @@ func (x *traffic) filter(depth int) *bigtablepb.RowFilter {
 		case 5:
 			return &bigtablepb.RowFilter{Filter: &bigtablepb.RowFilter_CellsPerRowOffsetFilter{CellsPerRowOffsetFilter: int32(1 + x.rand.IntN(3))}}
 		case 6:
-			return &bigtablepb.RowFilter{Filter: &bigtablepb.RowFilter_ColumnRangeFilter{ColumnRangeFilter: &bigtablepb.ColumnRange{FamilyName: []string{"cf", "v1"}[x.rand.IntN(2)],
+			return &bigtablepb.RowFilter{Filter: &bigtablepb.RowFilter_ColumnRangeFilter{ColumnRangeFilter: &bigtablepb.ColumnRange{FamilyName: x.family(),
 				StartQualifier: &bigtablepb.ColumnRange_StartQualifierClosed{StartQualifierClosed: []byte([]string{"", "a", "b"}[x.rand.IntN(3)])},
 				EndQualifier:   &bigtablepb.ColumnRange_EndQualifierClosed{EndQualifierClosed: []byte("b")}}}}
 		case 7:

@@ -131,6 +131,10 @@ func (c *Compactor) fold() bool {
 	return true
 }
 
+// Family returns the family of the current entry; 0: it deletes the row. It may
+// be called until Next.
+func (c *Compactor) Family() base.FamilyID { return c.res.familyID }
+
 // Key and Value return the current entry, valid until Next.
 func (c *Compactor) Key() []byte {
 	if c.useOwn {

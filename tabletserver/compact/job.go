@@ -12,9 +12,15 @@ import (
 type Layout struct {
 	// Schema holds the rules of garbage collection and the types of families.
 	Schema *schema.Schema
+	// Families are those that the input can hold entries of, or that deletions
+	// of rows in it are meant for, ascending; none: any.
+	Families []base.FamilyID
 	// Oldest: nothing of the tablet is older than the input, so that deletions
 	// may go with what they hide.
 	Oldest bool
+	// Older are, where something is older, the families that it matters to,
+	// ascending; none: any. Deletions in other locality groups may go.
+	Older []base.FamilyID
 	// Now is the time by which cells are too old, in microseconds.
 	Now int64
 	// FileBytes is the size at which another file begins, BlockBytes the raw
@@ -45,10 +51,10 @@ func (j *Job) Size() (bytes int64) {
 	return bytes
 }
 
-// Result is what a merge made.
+// Result is what a flush or merge made.
 type Result struct {
-	// Run is the files, whose keys ascend; none: nothing was left.
-	Run manifest.Run
+	// Runs are the files, a run for each locality group that had anything left.
+	Runs []manifest.Run
 	// Read is how many entries of the inputs were seen: those in the files,
 	// and those left out.
 	Read uint64

@@ -1,12 +1,18 @@
 // Package compact decides which runs of a tablet are merged. It is pure.
 //
-// Runs are tiered by size, newest first: a compaction takes neighbours, so that
-// the order of age is kept. A merging compaction keeps the number of runs that
-// a read must look into capped; one that takes all runs is a major compaction,
-// which drops deletions and what they hide.
+// The runs that matter to one locality group are its *lane*. Lanes are looked
+// at one by one, so that what comes to a small group rewrites nothing of a large
+// one; a run that was written when the groups were others may be in several.
+// Within a lane runs are tiered by size, newest first: a compaction takes
+// neighbours, so that the order of age is kept. A merging compaction keeps the
+// number of runs that a read must look into capped; one that takes all runs of
+// a lane drops deletions and what they hide.
 package compact
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Run is what matters of one run.
 type Run struct {
@@ -15,6 +21,9 @@ type Run struct {
 	Tombstones uint64
 	// Shared: some file of the run is shown only in part, as after a split.
 	Shared bool
+	// Groups are the locality groups that the run matters to, ascending. None:
+	// what it holds is of families that were dropped.
+	Groups []int
 }
 
 // Options are the knobs; zero values mean the defaults.
@@ -23,14 +32,14 @@ type Options struct {
 	MinMerge int
 	// MaxMerge is the most runs in one compaction; 12.
 	MaxMerge int
-	// MaxRuns is the cap on runs: beyond it the cheapest neighbours are
-	// merged whatever their sizes; 8.
+	// MaxRuns is the cap on the runs of a lane: beyond it the cheapest
+	// neighbours are merged whatever their sizes; 8.
 	MaxRuns int
 	// SizeRatio is how much larger than the sum of the newer ones a run may
 	// be to join them, in percent; 150.
 	SizeRatio int64
 	// TombstoneRatio: a run with more tombstones than this share of entries,
-	// in percent, asks for a major compaction; 30.
+	// in percent, asks for a compaction of its whole lane; 30.
 	TombstoneRatio uint64
 	// MajorAge: a tablet with several runs, or with tombstones, that saw no
 	// major compaction for that long gets one; 0: never.
@@ -55,48 +64,118 @@ func (o *Options) EnsureDefaults() {
 	}
 }
 
-// Plan is the runs [From, To) to merge, newest first, and why.
+// Plan is the runs to merge, by their places, ascending: newest first; and why.
+// What comes of them takes the place of the oldest.
 type Plan struct {
-	From, To int
-	Major    bool // all runs
-	Reason   string
+	Runs   []int
+	Major  bool // all runs
+	Reason string
+}
+
+// All is the plan to merge n runs, which is all.
+func All(n int, reason string) Plan {
+	p := Plan{Runs: make([]int, n), Major: true, Reason: reason}
+	for i := range p.Runs {
+		p.Runs[i] = i
+	}
+	return p
 }
 
 // Pick returns what to merge next; ok is false where nothing needs it. runs
 // are newest first. sinceMajor is the age of the last major compaction, or of
-// the oldest run.
+// the oldest run. What it returns is Closed.
 func Pick(runs []Run, sinceMajor time.Duration, o Options) (p Plan, ok bool) {
 	o.EnsureDefaults()
-	if len(runs) == 0 {
-		return Plan{}, false
+	for i, r := range runs {
+		if len(r.Groups) == 0 {
+			return Plan{Runs: []int{i}, Major: len(runs) == 1, Reason: "families that were dropped"}, true
+		}
 	}
-	if tiered, ok := pickTier(runs, o); ok {
-		return tiered, true
+	for _, lane := range lanes(runs) {
+		in := make([]Run, len(lane))
+		for i, at := range lane {
+			in[i] = runs[at]
+		}
+		from, to, reason := pickInLane(in, sinceMajor, o)
+		if to > from {
+			p := Plan{Runs: closure(runs, lane[from:to]), Reason: reason}
+			p.Major = len(p.Runs) == len(runs)
+			return p, true
+		}
+	}
+	return Plan{}, false
+}
+
+// lanes returns the places of the runs of each group, the longest lane first.
+// Groups with the same runs have one lane.
+func lanes(runs []Run) [][]int {
+	var list [][]int
+	by := map[int]int{} // group -> index in list
+	for i, r := range runs {
+		for _, g := range r.Groups {
+			at, ok := by[g]
+			if !ok {
+				at = len(list)
+				by[g] = at
+				list = append(list, nil)
+			}
+			list[at] = append(list[at], i)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b []int) int { return len(b) - len(a) })
+	return slices.CompactFunc(list, slices.Equal)
+}
+
+// Closed reports whether the runs at these places can be merged, and the result
+// put in the place of the oldest, with the order of age kept in each group: no
+// run that stays in between matters to a group that a newer one of them matters
+// to.
+func Closed(runs []Run, places []int) bool {
+	return len(closure(runs, places)) == len(places)
+}
+
+// closure adds what is needed to make places Closed.
+func closure(runs []Run, places []int) []int {
+	var out []int
+	groups := map[int]bool{} // of those taken so far
+	for i := places[0]; i <= places[len(places)-1]; i++ {
+		if !slices.Contains(places, i) && !slices.ContainsFunc(runs[i].Groups, func(g int) bool { return groups[g] }) {
+			continue
+		}
+		out = append(out, i)
+		for _, g := range runs[i].Groups {
+			groups[g] = true
+		}
+	}
+	return out
+}
+
+// pickInLane returns which neighbours [from, to) of a lane to merge, and why.
+func pickInLane(runs []Run, sinceMajor time.Duration, o Options) (from, to int, reason string) {
+	if from, to := pickTier(runs, o); to > from {
+		return from, to, "tier"
 	}
 	if len(runs) > o.MaxRuns {
-		return pickCheapest(runs, o), true
+		from, to := pickCheapest(runs, o)
+		return from, to, "run cap"
 	}
 	oldest := len(runs) - 1
 	for i, r := range runs {
 		switch {
 		case r.Entries > 0 && r.Tombstones*100 > r.Entries*o.TombstoneRatio && len(runs) <= o.MaxMerge:
-			return plan(runs, 0, len(runs), "many tombstones"), true
+			return 0, len(runs), "many tombstones"
 		case i == oldest && r.Shared:
-			return plan(runs, i, i+1, "shared with a sibling"), true
+			return i, i + 1, "shared with a sibling"
 		}
 	}
 	if o.MajorAge > 0 && sinceMajor > o.MajorAge && (len(runs) > 1 || runs[0].Tombstones > 0) && len(runs) <= o.MaxMerge {
-		return plan(runs, 0, len(runs), "age"), true
+		return 0, len(runs), "age"
 	}
-	return Plan{}, false
-}
-
-func plan(runs []Run, from, to int, reason string) Plan {
-	return Plan{From: from, To: to, Major: from == 0 && to == len(runs), Reason: reason}
+	return 0, 0, ""
 }
 
 // pickTier finds the newest group of neighbours of about one size.
-func pickTier(runs []Run, o Options) (Plan, bool) {
+func pickTier(runs []Run, o Options) (from, to int) {
 	for from := 0; from+o.MinMerge <= len(runs); from++ {
 		sum, to := runs[from].Size, from+1
 		for to < len(runs) && to-from < o.MaxMerge && runs[to].Size*100 <= sum*o.SizeRatio {
@@ -104,15 +183,15 @@ func pickTier(runs []Run, o Options) (Plan, bool) {
 			to++
 		}
 		if to-from >= o.MinMerge {
-			return plan(runs, from, to, "tier"), true
+			return from, to
 		}
 	}
-	return Plan{}, false
+	return 0, 0
 }
 
 // pickCheapest returns the neighbours, as many as needed to get under the cap,
 // that are smallest together.
-func pickCheapest(runs []Run, o Options) Plan {
+func pickCheapest(runs []Run, o Options) (from, to int) {
 	n := min(max(len(runs)-o.MaxRuns+1, 2), o.MaxMerge)
 	best, bestSize := 0, int64(-1)
 	for from := 0; from+n <= len(runs); from++ {
@@ -124,5 +203,5 @@ func pickCheapest(runs []Run, o Options) Plan {
 			best, bestSize = from, size
 		}
 	}
-	return plan(runs, best, best+n, "run cap")
+	return best, best + n
 }

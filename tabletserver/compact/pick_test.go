@@ -2,14 +2,25 @@ package compact
 
 import (
 	"math/rand/v2"
+	"reflect"
+	"slices"
 	"testing"
 	"time"
 )
 
+// places returns from, from + 1 ... to - 1.
+func places(from, to int) []int {
+	var out []int
+	for i := from; i < to; i++ {
+		out = append(out, i)
+	}
+	return out
+}
+
 func sized(sizes ...int64) []Run {
 	runs := make([]Run, len(sizes))
 	for i, s := range sizes {
-		runs[i] = Run{Size: s, Entries: 100}
+		runs[i] = Run{Size: s, Entries: 100, Groups: []int{0}}
 	}
 	return runs
 }
@@ -30,17 +41,17 @@ func TestPick(t *testing.T) {
 		{"none", nil, 0, Options{}, Plan{}, false},
 		{"one", sized(5), 0, Options{}, Plan{}, false},
 		{"three equal", sized(5, 5, 5), 0, Options{}, Plan{}, false},
-		{"four equal", sized(5, 5, 5, 5), 0, Options{}, Plan{0, 4, true, "tier"}, true},
-		{"four equal over a large one", sized(5, 5, 5, 5, 1000), 0, Options{}, Plan{0, 4, false, "tier"}, true},
-		{"tier below fresh small run", sized(1, 50, 50, 50, 50, 5000), 0, Options{}, Plan{1, 5, false, "tier"}, true},
-		{"run cap", sized(1, 10, 100, 1000, 1e4, 1e5, 1e6, 1e7, 1e8), 0, Options{}, Plan{0, 2, false, "run cap"}, true},
-		{"tombstones", deleted, 0, Options{}, Plan{0, 2, true, "many tombstones"}, true},
-		{"shared", shared, 0, Options{}, Plan{0, 1, true, "shared with a sibling"}, true},
-		{"age", sized(5, 500), time.Hour, Options{MajorAge: time.Minute}, Plan{0, 2, true, "age"}, true},
+		{"four equal", sized(5, 5, 5, 5), 0, Options{}, Plan{places(0, 4), true, "tier"}, true},
+		{"four equal over a large one", sized(5, 5, 5, 5, 1000), 0, Options{}, Plan{places(0, 4), false, "tier"}, true},
+		{"tier below fresh small run", sized(1, 50, 50, 50, 50, 5000), 0, Options{}, Plan{places(1, 5), false, "tier"}, true},
+		{"run cap", sized(1, 10, 100, 1000, 1e4, 1e5, 1e6, 1e7, 1e8), 0, Options{}, Plan{places(0, 2), false, "run cap"}, true},
+		{"tombstones", deleted, 0, Options{}, Plan{places(0, 2), true, "many tombstones"}, true},
+		{"shared", shared, 0, Options{}, Plan{places(0, 1), true, "shared with a sibling"}, true},
+		{"age", sized(5, 500), time.Hour, Options{MajorAge: time.Minute}, Plan{places(0, 2), true, "age"}, true},
 		{"one run without tombstones is never too old", sized(5), time.Hour, Options{MajorAge: time.Minute}, Plan{}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got, ok := Pick(c.runs, c.age, c.o); ok != c.ok || got != c.want {
+			if got, ok := Pick(c.runs, c.age, c.o); ok != c.ok || !reflect.DeepEqual(got, c.want) {
 				t.Errorf("Pick = %+v, %v; want %+v, %v", got, ok, c.want, c.ok)
 			}
 		})
@@ -58,7 +69,7 @@ func TestWriteAmplification(t *testing.T) {
 	o := Options{}
 	o.EnsureDefaults()
 	for range 5000 {
-		r := Run{Size: 50 + rng.Int64N(50), Entries: 1}
+		r := Run{Size: 50 + rng.Int64N(50), Entries: 1, Groups: []int{0}}
 		flushed += r.Size
 		written += r.Size
 		runs = append([]Run{r}, runs...)
@@ -67,15 +78,16 @@ func TestWriteAmplification(t *testing.T) {
 			if !ok {
 				break
 			}
-			if p.To-p.From < 2 || p.To > len(runs) || p.From < 0 {
+			from, to := p.Runs[0], p.Runs[len(p.Runs)-1]+1
+			if to-from < 2 || !slices.Equal(p.Runs, places(from, to)) {
 				t.Fatalf("bad plan %+v for %d runs", p, len(runs))
 			}
-			merged := Run{Entries: 1}
-			for _, r := range runs[p.From:p.To] {
+			merged := Run{Entries: 1, Groups: []int{0}}
+			for _, r := range runs[from:to] {
 				merged.Size += r.Size
 			}
 			written += merged.Size
-			runs = append(append(append([]Run{}, runs[:p.From]...), merged), runs[p.To:]...)
+			runs = append(append(append([]Run{}, runs[:from]...), merged), runs[to:]...)
 		}
 		if len(runs) > o.MaxRuns {
 			t.Fatalf("%d runs", len(runs))

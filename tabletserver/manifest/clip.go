@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/tabletdb/tabletdb/internal/base"
 )
@@ -88,20 +89,38 @@ func Clip(runs []Run, start, end []byte, shown func(File) int64) []Run {
 
 // Join returns the runs of two neighbours as their merger shows them: references
 // keep their bounds, and two to one file stay two, for each half may have
-// compacted away what the other's part of it held (R9, H21). Runs are paired
-// from the oldest on; the rows are disjoint, so that any pairing keeps the order
-// of age.
-func Join(left, right []Run) []Run {
-	out := make([]Run, max(len(left), len(right)))
-	for i := 1; i <= len(out); i++ {
-		var r Run
-		if i <= len(left) {
-			r = append(r, left[len(left)-i]...)
+// compacted away what the other's part of it held (R9, H21). Runs that are
+// alike, for the same locality groups, are paired, from the oldest on. The rows
+// are disjoint, so that any pairing keeps the order of age that keeps the orders
+// of both tablets.
+func Join(left, right []Run, alike func(left, right Run) bool) []Run {
+	// common[i][j] is the most pairs that left[:i] and right[:j] have.
+	common := make([][]int, len(left)+1)
+	for i := range common {
+		common[i] = make([]int, len(right)+1)
+		for j := 1; i > 0 && j <= len(right); j++ {
+			if alike(left[i-1], right[j-1]) {
+				common[i][j] = common[i-1][j-1] + 1
+			} else {
+				common[i][j] = max(common[i-1][j], common[i][j-1])
+			}
 		}
-		if i <= len(right) {
-			r = append(r, right[len(right)-i]...)
-		}
-		out[len(out)-i] = r
 	}
+	var out []Run // oldest first
+	i, j := len(left), len(right)
+	for i > 0 || j > 0 {
+		switch {
+		case i > 0 && j > 0 && alike(left[i-1], right[j-1]):
+			i, j = i-1, j-1
+			out = append(out, slices.Concat(left[i], right[j]))
+		case j == 0 || i > 0 && common[i-1][j] >= common[i][j-1]:
+			i--
+			out = append(out, left[i])
+		default:
+			j--
+			out = append(out, right[j])
+		}
+	}
+	slices.Reverse(out)
 	return out
 }

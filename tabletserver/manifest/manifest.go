@@ -58,6 +58,10 @@ type File struct {
 	// adopted by many tablets, by each at its own sequence. Smallest and Largest
 	// are keys with that sequence.
 	Loaded bool
+	// Families that the file matters to, ascending; nil: not known, it may
+	// matter to all. Matters reads it.
+	Families []base.FamilyID
+	Group    string // the locality group that it was written for; for people
 }
 
 // Last returns the sequence from which on drops count: those up to it hide
@@ -138,6 +142,7 @@ func (m *Manifest) Proto() *metapb.Manifest {
 				MinTimestamp: f.MinTimestamp, MaxTimestamp: f.MaxTimestamp,
 				Entries: f.Entries, Tombstones: f.Tombstones, RawBytes: f.RawBytes, Rows: f.Rows, Shown: uint64(f.Shown),
 				Settled: uint64(f.Settled), Loaded: f.Loaded,
+				LocalityGroup: f.Group, Families: familiesProto(f.Families),
 			})
 		}
 		p.Runs = append(p.Runs, pr)
@@ -164,6 +169,7 @@ func FromProto(p *metapb.Manifest) *Manifest {
 				MinTimestamp: f.MinTimestamp, MaxTimestamp: f.MaxTimestamp,
 				Entries: f.Entries, Tombstones: f.Tombstones, RawBytes: f.RawBytes, Rows: f.Rows, Shown: int64(f.Shown),
 				Settled: base.Seq(f.Settled), Loaded: f.Loaded,
+				Group: f.LocalityGroup, Families: familiesOf(f.Families),
 			})
 		}
 		m.Runs = append(m.Runs, r)

@@ -2,9 +2,11 @@ package manifest
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"os"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/tabletdb/tabletdb/internal/base"
@@ -65,16 +67,43 @@ func TestDecodeNoticesEveryFlippedBit(t *testing.T) {
 	}
 }
 
+// seal makes length and checksum of a manifest right.
+func seal(b []byte) {
+	if len(b) >= headerLen {
+		binary.BigEndian.PutUint32(b[8:], uint32(len(b)-headerLen))
+		binary.BigEndian.PutUint32(b[12:], checksum(b))
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	b, err := sample().Encode()
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b)
+	if b, err = grouped().Encode(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, err := Decode(b); err != nil && !errors.Is(err, base.ErrCorrupt) {
-			t.Fatal(err)
+		b = bytes.Clone(b)
+		seal(b) // or nearly everything would stop at the checksum
+		m, err := Decode(b)
+		if err != nil {
+			if !errors.Is(err, base.ErrCorrupt) {
+				t.Fatal(err)
+			}
+			return
 		}
+		for _, r := range m.Runs {
+			for i := range r {
+				if f := r[i].Families; f != nil && (len(f) == 0 || !slices.IsSorted(f)) {
+					t.Fatalf("families %v", f)
+				}
+				r[i].Matters([]base.FamilyID{1, 2, base.SystemFamily})
+			}
+		}
+		Families(m.Runs...)
 	})
 }
 

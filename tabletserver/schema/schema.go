@@ -13,6 +13,7 @@ import (
 	"github.com/tabletdb/tabletdb/internal/mutation/aggregate"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/sstable/compress"
 )
 
 // Family is one column family as reads and compactions need it.
@@ -21,6 +22,11 @@ type Family struct {
 	Name      string
 	GC        *gcrule.Rule // nil: keep everything
 	Aggregate aggregate.Type
+	// Group is the index of the family's locality group in Schema.Groups.
+	Group int
+	// Compression of the family's cells; HasCompression: it is set.
+	Compression    compress.Type
+	HasCompression bool
 }
 
 // Schema is the schema of one table at one revision. It never changes.
@@ -32,6 +38,9 @@ type Schema struct {
 	Deleted bool
 	// Families in the order of their ids, which is the order of cells in a row.
 	Families []Family
+	// Groups in the order of their names, the default group first, which is
+	// always there.
+	Groups []Group
 
 	writes mutation.Families
 	byID   map[base.FamilyID]*Family
@@ -49,6 +58,9 @@ func Compile(t meta.Table) (*Schema, error) {
 	if t.Record.GetSpec().GetGranularity() == adminpb.Table_MICROS {
 		s.writes.Unit = mutation.UnitMicros
 	}
+	if err := s.compileGroups(t.Record.Families); err != nil {
+		return nil, err
+	}
 	for i, f := range t.Record.Families {
 		agg, err := aggregate.Of(f.ValueType)
 		if err != nil {
@@ -59,7 +71,7 @@ func Compile(t meta.Table) (*Schema, error) {
 			return nil, fmt.Errorf("%w: family %s of table %s: %w", base.ErrCorrupt, f.Name, t.Name, err)
 		}
 		fam := &s.Families[i]
-		*fam = Family{ID: base.FamilyID(f.Id), Name: f.Name, GC: rule, Aggregate: agg}
+		fam.ID, fam.Name, fam.GC, fam.Aggregate = base.FamilyID(f.Id), f.Name, rule, agg
 		s.byID[fam.ID] = fam
 		s.writes.ByName[f.Name] = mutation.FamilySpec{ID: fam.ID, Aggregate: agg}
 	}

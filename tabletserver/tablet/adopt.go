@@ -167,13 +167,11 @@ func (x *adopting) write(ctx context.Context) error {
 			drops = append(drops, m.drops...)
 		}
 		var err error
-		if x.out, err = t.write(ctx, merging.New(inputs...), len(v.manifest.Runs) == 0, memBytes(v.frozen)); err != nil {
+		if x.out, err = t.write(ctx, merging.New(inputs...), v.manifest.Runs, memBytes(v.frozen)); err != nil {
 			return err
 		}
-		settled(x.out.run, v.drops, x.seq-1)
-		if len(x.out.run) > 0 {
-			x.next.Runs = slices.Insert(x.next.Runs, 0, x.out.run)
-		}
+		settled(x.out.runs, v.drops, x.seq-1)
+		x.next.Runs = slices.Insert(x.next.Runs, 0, x.out.runs...)
 		slices.SortFunc(drops, func(a, b manifest.Drop) int { return int(int64(a.Seq) - int64(b.Seq)) })
 		x.next.Drops = append(slices.Clone(x.next.Drops), drops...)
 	}

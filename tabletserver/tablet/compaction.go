@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tabletdb/tabletdb/internal/base"
@@ -12,6 +13,7 @@ import (
 	"github.com/tabletdb/tabletdb/objstore/pagecache"
 	"github.com/tabletdb/tabletdb/tabletserver/compact"
 	"github.com/tabletdb/tabletdb/tabletserver/manifest"
+	"github.com/tabletdb/tabletdb/tabletserver/schema"
 )
 
 // lockCompaction makes the caller the one that compacts, and waits for that if
@@ -33,8 +35,8 @@ func (t *Tablet) lockCompaction(ctx context.Context, wait bool) (ok bool, err er
 	}
 }
 
-// Compact merges the runs that compact.Pick says, or with major all of them,
-// and reports whether there was something to merge. The merge runs beside
+// Compact merges the runs that compact.Pick says, or with major all of them, into
+// a run for each locality group that they have anything of, and reports whether there was something to merge. The merge runs beside
 // flushes; only its commit excludes them. One compaction of a tablet runs at a
 // time: while one does, a major one waits, and any other returns at once.
 func (t *Tablet) Compact(ctx context.Context, major bool) (merged bool, err error) {
@@ -47,19 +49,19 @@ func (t *Tablet) Compact(ctx context.Context, major bool) (merged bool, err erro
 		return false, err
 	}
 	defer v.release()
-	p, ok := t.pick(v, major)
+	p, ok, err := t.pick(ctx, v, major)
 	if !ok {
-		return false, nil
+		return false, err
 	}
 	began := time.Now()
-	layout, err := t.layout(ctx, p.To == len(v.runs))
+	task, err := t.task(ctx, v, p)
 	if err != nil {
 		return false, fmt.Errorf("compact tablet %d: %w", t.id, err)
 	}
-	task := &compact.Job{Tablet: t.id, Inputs: v.manifest.Runs[p.From:p.To], Drops: v.manifest.Drops, Snapshot: v.manifest.Flushed, Layout: layout}
 	size := task.Size()
 	var written int64
-	job := t.begin("compaction", fmt.Sprintf("runs %d to %d of %d: %s", p.From, p.To-1, len(v.runs), p.Reason), size)
+	what := fmt.Sprintf("runs %s of %d: %s", places(p.Runs), len(v.runs), p.Reason)
+	job := t.begin("compaction", what, size)
 	defer func() { t.env.Jobs.end(job, written, err) }()
 	out, err := t.mergeFiles(ctx, task)
 	if err != nil {
@@ -74,18 +76,37 @@ func (t *Tablet) Compact(ctx context.Context, major bool) (merged bool, err erro
 		t.env.Files.Decided(out.numbers...)
 		return false, t.errNotServing()
 	}
-	err = t.commit(ctx, out, t.record.Flushed, func(m *manifest.Manifest) error {
-		return replaceRuns(m, v.manifest.Runs[p.From:p.To], out.run)
-	}, nil)
+	err = t.commit(ctx, out, t.record.Flushed, func(m *manifest.Manifest) error { return replaceRuns(m, task.Inputs, out.runs) }, nil)
 	if err != nil {
 		return false, fmt.Errorf("compact tablet %d: %w", t.id, err)
 	}
-	t.env.Files.obsolete(v.manifest.Runs[p.From:p.To])
-	written = out.run.Size()
+	t.env.Files.obsolete(task.Inputs)
+	written = out.size()
 	t.env.Counts.Compactions.Add(1)
-	t.env.Counts.CompactedBytes.Add(out.run.Size())
-	t.event("compacted runs %d to %d (%s): %d KiB to %d KiB in %v", p.From, p.To, p.Reason, size>>10, out.run.Size()>>10, time.Since(began).Round(time.Millisecond))
+	t.env.Counts.CompactedBytes.Add(written)
+	t.event("compacted %s: %d KiB to %d KiB in %v", what, size>>10, written>>10, time.Since(began).Round(time.Millisecond))
 	return true, nil
+}
+
+// task returns the merge of the runs of a plan. What is older than these are the
+// runs behind the oldest: those that stay in between hold nothing that is older
+// than what the plan has of the same families (compact.Closed).
+func (t *Tablet) task(ctx context.Context, v *view, p compact.Plan) (*compact.Job, error) {
+	layout, err := t.layout(ctx, v.manifest.Runs[p.Runs[len(p.Runs)-1]+1:])
+	job := &compact.Job{Tablet: t.id, Drops: v.manifest.Drops, Snapshot: v.manifest.Flushed, Layout: layout}
+	for _, at := range p.Runs {
+		job.Inputs = append(job.Inputs, v.manifest.Runs[at])
+	}
+	job.Families = manifest.Families(job.Inputs...)
+	return job, err
+}
+
+// places writes the places of runs for people.
+func places(list []int) string {
+	if first, last := list[0], list[len(list)-1]; last-first == len(list)-1 {
+		return fmt.Sprintf("%d to %d", first, last)
+	}
+	return strings.Trim(fmt.Sprint(list), "[]")
 }
 
 // mergeFiles does a job of this tablet's. On an error nothing that was written
@@ -102,18 +123,23 @@ func (t *Tablet) mergeFiles(ctx context.Context, job *compact.Job) (out output, 
 	}
 	defer give()
 	res, err := MergeFiles(ctx, t.env.Files, job, readahead, t.sink(&out, mode))
-	if out.run = res.Run; err != nil {
+	if out.runs = res.Runs; err != nil {
 		t.env.Files.Decided(out.numbers...)
 	}
 	return out, err
 }
 
-func (t *Tablet) pick(v *view, major bool) (compact.Plan, bool) {
+func (t *Tablet) pick(ctx context.Context, v *view, major bool) (p compact.Plan, ok bool, err error) {
 	if n := len(v.runs); major {
-		return compact.Plan{From: 0, To: n, Major: true, Reason: "asked for"}, n > 0
+		return compact.All(n, "asked for"), n > 0, nil
+	}
+	sch, err := t.anySchema(ctx)
+	if err != nil {
+		return p, false, err
 	}
 	runs := make([]compact.Run, len(v.runs))
 	for i, files := range v.manifest.Runs {
+		runs[i].Groups = groupsOf(sch, files)
 		for _, f := range files {
 			runs[i].Size += f.ShownBytes()
 			runs[i].Entries += f.Entries
@@ -121,20 +147,42 @@ func (t *Tablet) pick(v *view, major bool) (compact.Plan, bool) {
 			runs[i].Shared = runs[i].Shared || f.Clipped()
 		}
 	}
-	return compact.Pick(runs, 0, t.env.Options.Compaction)
+	p, ok = compact.Pick(runs, 0, t.env.Options.Compaction)
+	return p, ok, nil
 }
 
-// replaceRuns exchanges the runs in old, which stand together in m (newer ones
-// may have been added before them), for one.
-func replaceRuns(m *manifest.Manifest, old []manifest.Run, merged manifest.Run) error {
-	at := slices.IndexFunc(m.Runs, func(r manifest.Run) bool { return sameRun(r, old[0]) })
-	if at < 0 || at+len(old) > len(m.Runs) || !slices.EqualFunc(m.Runs[at:at+len(old)], old, sameRun) {
+// groupsOf returns the locality groups that a run matters to, as they are now,
+// ascending.
+func groupsOf(sch *schema.Schema, r manifest.Run) []int {
+	families := manifest.Families(r)
+	var groups []int
+	for i := range sch.Groups {
+		if manifest.Overlap(families, sch.Groups[i].Families) {
+			groups = append(groups, i)
+		}
+	}
+	return groups
+}
+
+// replaceRuns exchanges the runs in old, which m has in this order (newer ones
+// may have been added before them), for those that were made of them, in the
+// place of the oldest.
+func replaceRuns(m *manifest.Manifest, old, merged []manifest.Run) error {
+	var runs []manifest.Run
+	left := old
+	for _, r := range m.Runs {
+		if len(left) == 0 || !sameRun(r, left[0]) {
+			runs = append(runs, r)
+			continue
+		}
+		if left = left[1:]; len(left) == 0 {
+			runs = append(runs, merged...)
+		}
+	}
+	if len(left) > 0 {
 		return fmt.Errorf("%w: the runs that were compacted are not in the manifest any more", base.ErrAborted)
 	}
-	m.Runs = slices.Delete(m.Runs, at, at+len(old))
-	if len(merged) > 0 {
-		m.Runs = slices.Insert(m.Runs, at, merged)
-	}
+	m.Runs = runs
 	return nil
 }
 

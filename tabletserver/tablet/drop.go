@@ -280,11 +280,14 @@ func (t *Tablet) drops() uint64 {
 	return t.mu.drops
 }
 
-// settled marks the files of a run as written without what the drops up to seq
+// settled marks the files of runs as written without what the drops up to seq
 // hide.
-func settled(r manifest.Run, drops []*drop, seq base.Seq) {
-	for i := range r {
-		if len(drops) > 0 {
+func settled(runs []manifest.Run, drops []*drop, seq base.Seq) {
+	if len(drops) == 0 {
+		return
+	}
+	for _, r := range runs {
+		for i := range r {
 			r[i].Settled = seq
 		}
 	}

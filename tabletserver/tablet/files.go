@@ -6,6 +6,7 @@ import (
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/objstore"
 	"github.com/tabletdb/tabletdb/sstable"
+	"github.com/tabletdb/tabletdb/sstable/compress"
 	"github.com/tabletdb/tabletdb/tabletserver/manifest"
 )
 
@@ -17,6 +18,8 @@ type Files struct {
 	store   objstore.Store
 	cache   *sstable.Cache
 	creator base.Incarnation
+	// encoders are those of the files that are written.
+	encoders compress.Pool
 
 	mu struct {
 		sync.Mutex

@@ -61,16 +61,14 @@ func (t *Tablet) flush(ctx context.Context) (err error) {
 	size := memBytes(v.frozen)
 	need := t.fileMemory(size)
 	t.env.FileMemory.Add(need)
-	files, err := t.write(ctx, merging.New(inputs...), len(v.manifest.Runs) == 0, size)
+	files, err := t.write(ctx, merging.New(inputs...), v.manifest.Runs, size)
 	t.env.FileMemory.Give(need)
 	if err != nil {
 		return fmt.Errorf("flush tablet %d: %w", t.id, err)
 	}
-	settled(files.run, v.drops, newest.last)
+	settled(files.runs, v.drops, newest.last)
 	err = t.commit(ctx, files, newest.last, func(m *manifest.Manifest) error {
-		if len(files.run) > 0 {
-			m.Runs = slices.Insert(m.Runs, 0, files.run)
-		}
+		m.Runs = slices.Insert(m.Runs, 0, files.runs...)
 		slices.SortFunc(drops, func(a, b manifest.Drop) int { return cmp.Compare(a.Seq, b.Seq) })
 		m.Drops = append(slices.Clone(m.Drops), drops...)
 		return nil
@@ -78,11 +76,11 @@ func (t *Tablet) flush(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("flush tablet %d: %w", t.id, err)
 	}
-	written = files.run.Size()
+	written = files.size()
 	t.env.Budget.flushed(size, time.Since(began))
 	t.env.Counts.Flushes.Add(1)
-	t.env.Counts.FlushedBytes.Add(files.run.Size())
-	t.event("flushed %d KiB of memory to %d KiB in %d files in %v", size>>10, files.run.Size()>>10, len(files.run), time.Since(began).Round(time.Millisecond))
+	t.env.Counts.FlushedBytes.Add(written)
+	t.event("flushed %d KiB of memory to %d KiB in %d files in %v", size>>10, written>>10, files.files(), time.Since(began).Round(time.Millisecond))
 	t.env.WantCompact(t)
 	return nil
 }
@@ -129,31 +127,47 @@ func (t *Tablet) ownFrom(rec meta.Tablet, flushed []*mem) base.Position {
 
 // output is what a flush or compaction wrote.
 type output struct {
-	run     manifest.Run
+	runs    []manifest.Run    // one for each locality group that had anything
 	numbers []base.FileNumber // drawn; decided when the commit is
 }
 
-// write makes SSTables of what a compactor keeps of it. It closes it. On an
-// error nothing that was written is named by anybody, ever.
-func (t *Tablet) write(ctx context.Context, it base.Iterator, oldest bool, hint int64) (out output, err error) {
-	l, err := t.layout(ctx, oldest)
+// size is how many bytes were written, files into how many files.
+func (o *output) size() (n int64) {
+	for _, r := range o.runs {
+		n += r.Size()
+	}
+	return n
+}
+
+func (o *output) files() (n int) {
+	for _, r := range o.runs {
+		n += len(r)
+	}
+	return n
+}
+
+// write makes SSTables of what a compactor keeps of it, which is what memtables
+// hold: all of it is newer than the runs. It closes it. On an error nothing that
+// was written is named by anybody, ever.
+func (t *Tablet) write(ctx context.Context, it base.Iterator, older []manifest.Run, hint int64) (out output, err error) {
+	l, err := t.layout(ctx, older)
 	if err != nil {
 		return out, errors.Join(err, it.Close())
 	}
-	res, err := writeFiles(ctx, it, &l, hint, t.sink(&out, nil))
-	if out.run = res.Run; err != nil {
+	res, err := writeFiles(ctx, it, &l, hint, &t.env.Files.encoders, t.sink(&out, nil))
+	if out.runs = res.Runs; err != nil {
 		t.env.Files.Decided(out.numbers...)
 	}
 	return out, err
 }
 
-// layout says how files are written now. oldest: nothing of the tablet is older
-// than what they hold.
-func (t *Tablet) layout(ctx context.Context, oldest bool) (compact.Layout, error) {
+// layout says how files are written now. older are the runs that stay and are
+// older than what is written.
+func (t *Tablet) layout(ctx context.Context, older []manifest.Run) (compact.Layout, error) {
 	sch, err := t.anySchema(ctx)
 	o := &t.env.Options
 	return compact.Layout{
-		Schema: sch, Oldest: oldest, Now: time.Now().UnixMicro(),
+		Schema: sch, Oldest: len(older) == 0, Older: manifest.Families(older...), Now: time.Now().UnixMicro(),
 		FileBytes: o.FileBytes, BlockBytes: o.BlockBytes, Compression: o.Compression,
 	}, err
 }

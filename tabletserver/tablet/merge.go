@@ -142,15 +142,13 @@ func (m *merger) write(ctx context.Context) error {
 			inputs[j] = over(t.iterate(f), spansOver(v.drops, f.last, base.MaxSeq)) // all is acknowledged
 			size += f.size()
 		}
-		out, err := t.write(ctx, merging.New(inputs...), len(v.manifest.Runs) == 0, size)
+		out, err := t.write(ctx, merging.New(inputs...), v.manifest.Runs, size)
 		if err != nil {
 			return err
 		}
-		settled(out.run, v.drops, last)
+		settled(out.runs, v.drops, last)
 		m.numbers = append(m.numbers, out.numbers...)
-		if len(out.run) > 0 {
-			runs[i] = slices.Insert(slices.Clone(runs[i]), 0, out.run)
-		}
+		runs[i] = slices.Insert(slices.Clone(runs[i]), 0, out.runs...)
 	}
 	env := m.left.env
 	m.number = env.Files.Draw()
@@ -158,7 +156,11 @@ func (m *merger) write(ctx context.Context) error {
 	x := &m.manifest
 	x.Tablet, x.Epoch, x.Flushed = m.id, max(m.left.epoch, m.right.epoch)+1, m.last
 	x.Version = max(m.left.record.ManifestVersion, m.right.record.ManifestVersion) + 1
-	x.Runs = manifest.Join(runs[0], runs[1])
+	sch, err := m.left.anySchema(ctx)
+	if err != nil {
+		return err
+	}
+	x.Runs = manifest.Join(runs[0], runs[1], func(l, r manifest.Run) bool { return slices.Equal(groupsOf(sch, l), groupsOf(sch, r)) })
 	data, err := x.Encode()
 	if err != nil {
 		return err

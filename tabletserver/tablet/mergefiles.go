@@ -9,10 +9,10 @@ import (
 	"github.com/tabletdb/tabletdb/objstore"
 	"github.com/tabletdb/tabletdb/objstore/pagecache"
 	"github.com/tabletdb/tabletdb/sstable"
+	"github.com/tabletdb/tabletdb/sstable/compress"
 	"github.com/tabletdb/tabletdb/sstable/merging"
 	"github.com/tabletdb/tabletdb/tabletserver/cells"
 	"github.com/tabletdb/tabletdb/tabletserver/compact"
-	"github.com/tabletdb/tabletdb/tabletserver/manifest"
 )
 
 // FileSink takes the files that a flush or a merge makes. Its functions are called
@@ -52,11 +52,11 @@ func MergeFiles(ctx context.Context, f *Files, job *compact.Job, readahead int, 
 		opened = append(opened, files...)
 		r := &runIter{}
 		r.init(reads, files, sstable.IterOptions{Readahead: readahead, Eager: true}, nil)
-		r.drops, r.snapshot = drops, job.Snapshot
+		r.drops, r.snapshot, r.all = drops, job.Snapshot, true
 		inputs = append(inputs, r)
 	}
-	res, err := writeFiles(ctx, merging.New(inputs...), &job.Layout, job.Size(), sink)
-	settled(res.Run, drops, job.Snapshot)
+	res, err := writeFiles(ctx, merging.New(inputs...), &job.Layout, job.Size(), &f.encoders, sink)
+	settled(res.Runs, drops, job.Snapshot)
 	return res, err
 }
 
@@ -64,48 +64,39 @@ func MergeFiles(ctx context.Context, f *Files, job *compact.Job, readahead int, 
 // that is still wanted.
 const progressEvery = 4096
 
-// writeFiles makes SSTables of what a compactor keeps of it. It closes it. hint
-// is about how many bytes there will be.
-func writeFiles(ctx context.Context, it base.Iterator, l *compact.Layout, hint int64, sink FileSink) (res compact.Result, err error) {
+// writeFiles makes SSTables of what a compactor keeps of it, for each locality
+// group its own. It closes it. hint is about how many bytes there will be.
+func writeFiles(ctx context.Context, it base.Iterator, l *compact.Layout, hint int64, encoders *compress.Pool, sink FileSink) (res compact.Result, err error) {
 	defer func() {
 		if cerr := it.Close(); err == nil {
 			err = cerr
 		}
 	}()
-	c := cells.NewCompactor(it, l.Schema, l.Oldest, l.Now)
+	w, oldest := newGroupWriter(l, hint, encoders, sink)
+	if w.empty() {
+		return res, nil // all of it is of families that were dropped
+	}
+	c := cells.NewCompactor(it, l.Schema, oldest, l.Now)
 	var kept uint64
-	var written int64
-	for ok := c.First(); ok; {
-		n, err := sink.Draw(ctx)
-		if err != nil {
+	for ok := c.First(); ok; ok = c.Next() {
+		if err := w.add(ctx, c); err != nil {
 			return res, err
 		}
-		w := sstable.NewWriter(sstable.WriterOptions{File: n, BlockSize: l.BlockBytes, Compression: l.Compression, SizeHint: int(min(hint, l.FileBytes))})
-		for ; ok && w.EstimatedSize() < l.FileBytes; ok = c.Next() {
-			if err := w.Add(c.Key(), c.Value()); err != nil {
-				return res, err
+		if kept++; kept%progressEvery == 0 {
+			if ctx.Err() != nil {
+				return res, context.Cause(ctx)
 			}
-			if kept++; kept%progressEvery == 0 {
-				if ctx.Err() != nil {
-					return res, context.Cause(ctx)
-				}
-				if sink.Progress != nil {
-					sink.Progress(kept+uint64(c.Dropped), written+w.EstimatedSize())
-				}
+			if sink.Progress != nil {
+				sink.Progress(kept+uint64(c.Dropped), w.written+w.begun())
 			}
 		}
-		table, err := w.Finish()
-		if err != nil {
-			return res, err
-		}
-		if err := sink.Put(ctx, n, table.Data); err != nil {
-			return res, err
-		}
-		written += table.Meta.Size
-		res.Run = append(res.Run, manifest.Describe(n, &table))
+	}
+	if err := c.Err(); err != nil {
+		return res, err
 	}
 	res.Read = kept + uint64(c.Dropped)
-	return res, c.Err()
+	res.Runs, err = w.finish(ctx)
+	return res, err
 }
 
 // PutFile puts an SSTable whose name was drawn for it and never used before:

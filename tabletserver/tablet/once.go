@@ -96,7 +96,7 @@ func (t *Tablet) remembered(ctx context.Context, row []byte, o *mutation.Once, s
 	if err != nil || !look {
 		return m, false, err
 	}
-	_, err = t.pendingRow(ctx, row, Read{Limit: 1}, sch, func(rd *cells.Reader) error {
+	_, err = t.pendingRow(ctx, row, Read{Limit: 1, families: hiddenFamily()}, sch, func(rd *cells.Reader) error {
 		var v []byte
 		if v, m.time, m.seq, ok = rd.System(key); ok {
 			m.answer = append([]byte(nil), v...)

@@ -21,6 +21,10 @@ type Read struct {
 	Filter   *rowfilter.Program // nil: everything passes
 	// Limit is the most rows to return; 0: no limit.
 	Limit int64
+
+	// families are all that is asked for, ascending, where Filter does not tell;
+	// nil: all but the hidden one.
+	families []base.FamilyID
 }
 
 // Sink takes what a read finds, row by row. The slices of a cell are valid

@@ -324,7 +324,7 @@ func (t *Tablet) columnOf(ctx context.Context, row []byte, rule *mutation.Rule, 
 		}
 	}
 	c := &column{family: sch.ByID(spec.ID).Name, id: spec.ID, qualifier: bytes.Clone(rule.Qualifier), timestamp: math.MinInt64}
-	_, err := t.pendingRow(ctx, row, Read{Limit: 1}, sch, func(rd *cells.Reader) error {
+	_, err := t.pendingRow(ctx, row, Read{Limit: 1, families: []base.FamilyID{c.id}}, sch, func(rd *cells.Reader) error {
 		if rd.SeekColumn(c.id, c.qualifier) && rd.Next() {
 			if x := rd.Cell(); x.FamilyID == c.id && bytes.Equal(x.Qualifier, c.qualifier) {
 				c.value, c.timestamp = bytes.Clone(x.Value), x.Timestamp

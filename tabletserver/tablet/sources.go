@@ -12,6 +12,7 @@ import (
 	"github.com/tabletdb/tabletdb/objstore/pagecache"
 	"github.com/tabletdb/tabletdb/sstable"
 	"github.com/tabletdb/tabletdb/sstable/merging"
+	"github.com/tabletdb/tabletdb/tabletserver/manifest"
 	"github.com/tabletdb/tabletdb/tabletserver/memtable"
 	"github.com/tabletdb/tabletdb/tabletserver/schema"
 )
@@ -23,6 +24,7 @@ type sources struct {
 	runs   []runIter
 	inputs []base.Iterator
 	prefix []byte
+	needs  []base.FamilyID // see Read.families
 	// columns are all that the filter can ask for, if they are few; nil: more.
 	columns  []columnID
 	prefixes [][]byte // of the columns in a row
@@ -46,7 +48,9 @@ var pool = sync.Pool{New: func() any { return new(sources) }}
 const pointRead = 128
 
 // newSources returns the merge of everything in v that r can need, without what
-// drops up to snapshot hide. The caller closes it.
+// drops up to snapshot hide. Of the files, those matter that matter to families
+// which r asks for; what deletes rows is in the files of each locality group. The
+// caller closes it.
 func newSources(ctx context.Context, t *Tablet, v *view, snapshot base.Seq, ranges []rowset.Range, r Read, sch *schema.Schema) *sources {
 	s := pool.Get().(*sources)
 	points := len(ranges) <= pointRead
@@ -82,8 +86,13 @@ func newSources(ctx context.Context, t *Tablet, v *view, snapshot base.Seq, rang
 		}
 		s.inputs = append(s.inputs, &s.mems[i])
 	}
+	s.needs = appendNeeds(s.needs[:0], r, sch)
 	for i, files := range v.runs {
 		s.runs[i].init(ctx, files, o, byTime)
+		if !manifest.Overlap(v.families[i], s.needs) {
+			continue
+		}
+		s.runs[i].families = s.needs
 		s.runs[i].drops, s.runs[i].snapshot, s.runs[i].ahead.upper = v.drops, snapshot, upper
 		s.inputs = append(s.inputs, &s.runs[i])
 	}
@@ -97,6 +106,28 @@ func newSources(ctx context.Context, t *Tablet, v *view, snapshot base.Seq, rang
 		s.columns = appendColumns(s.columns, r.Filter, sch)
 	}
 	return s
+}
+
+// hiddenFamily is what a read that looks for hidden cells asks for.
+func hiddenFamily() []base.FamilyID { return []base.FamilyID{base.SystemFamily} }
+
+// appendNeeds appends the families that r asks for, to what is empty; nil: all.
+func appendNeeds(dst []base.FamilyID, r Read, sch *schema.Schema) []base.FamilyID {
+	if r.families != nil {
+		return append(dst, r.families...)
+	}
+	if r.Filter == nil {
+		return nil
+	}
+	if dst == nil {
+		dst = []base.FamilyID{} // none is not all
+	}
+	for i := range sch.Families {
+		if f := &sch.Families[i]; !r.Filter.Columns(f.Name).IsEmpty() {
+			dst = append(dst, f.ID)
+		}
+	}
+	return dst
 }
 
 // appendColumns appends the columns that p can ask for, or nothing where they
@@ -183,6 +214,8 @@ type runIter struct {
 	columns [][]byte
 	ahead   ahead
 
+	families []base.FamilyID // that are asked for; nil: all but the hidden one
+	all      bool            // whatever families a file has, it is needed
 	drops    []*drop
 	snapshot base.Seq // of the drops, those up to it count
 	spans    []span   // to be jumped over in the open file
@@ -191,19 +224,22 @@ type runIter struct {
 func (r *runIter) init(ctx context.Context, files []*file, o sstable.IterOptions, p *rowfilter.Program) {
 	r.ctx, r.opts, r.files, r.filter = ctx, o, files, p
 	r.at, r.valid, r.err, r.point, r.columns, r.ahead = -1, false, nil, nil, nil, ahead{}
-	r.drops, r.spans = nil, nil
+	r.drops, r.spans, r.families, r.all = nil, nil, nil, false
 }
 
 // reset lets go of everything but the buffers of the iterator.
 func (r *runIter) reset() {
 	r.ctx, r.files, r.filter, r.opts, r.point, r.columns, r.ahead = nil, nil, nil, sstable.IterOptions{}, nil, nil, ahead{}
-	r.drops, r.spans = nil, nil
+	r.drops, r.spans, r.families = nil, nil, nil
 }
 
 // needed reports whether the file can hold what is asked for. Files with
 // tombstones are needed whatever their timestamps. filter is nil where
 // timestamps do not tell.
 func (r *runIter) needed(f *file) bool {
+	if !r.all && !f.Matters(r.families) {
+		return false
+	}
 	for _, d := range r.drops {
 		if d.Seq <= r.snapshot && d.hides(&f.File, false) {
 			return false

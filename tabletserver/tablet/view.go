@@ -35,8 +35,9 @@ type view struct {
 	mem      *mem
 	frozen   []*mem // newest first
 	manifest *manifest.Manifest
-	runs     [][]*file // as in the manifest
-	drops    []*drop   // of the manifest and of the memtables
+	runs     [][]*file         // as in the manifest
+	families [][]base.FamilyID // that each run matters to; nil: not known
+	drops    []*drop           // of the manifest and of the memtables
 	refs     atomic.Int64
 }
 
@@ -44,8 +45,9 @@ type view struct {
 // the files of m, so that it does not matter when another view lets go of
 // them.
 func newView(files *Files, active *mem, frozen []*mem, m *manifest.Manifest) *view {
-	v := &view{mem: active, frozen: frozen, manifest: m, runs: make([][]*file, len(m.Runs))}
+	v := &view{mem: active, frozen: frozen, manifest: m, runs: make([][]*file, len(m.Runs)), families: make([][]base.FamilyID, len(m.Runs))}
 	for i, r := range m.Runs {
+		v.families[i] = manifest.Families(r)
 		v.runs[i] = make([]*file, len(r))
 		for j, ref := range r {
 			v.runs[i][j] = files.newFile(ref)
@@ -87,15 +89,20 @@ func (v *view) release() {
 	}
 }
 
-// fileBytes and files count what the manifest lists.
+// fileBytes counts what the manifest lists. Rows are those of the locality group
+// that has most: a row has cells in several.
 func (v *view) fileBytes() (bytes int64, files int, rows uint64) {
+	byGroup := map[string]uint64{}
 	for _, r := range v.manifest.Runs {
 		for _, f := range r {
 			shown := f.ShownBytes()
 			bytes += shown
 			files++
-			rows += uint64(float64(f.Rows) * float64(shown) / float64(max(f.Size, 1)))
+			byGroup[f.Group] += uint64(float64(f.Rows) * float64(shown) / float64(max(f.Size, 1)))
 		}
+	}
+	for _, n := range byGroup {
+		rows = max(rows, n)
 	}
 	return bytes, files, rows
 }
