@@ -11,7 +11,6 @@ import (
 	"github.com/tabletdb/tabletdb/internal/admin/availability"
 	"github.com/tabletdb/tabletdb/internal/admin/inspect"
 	"github.com/tabletdb/tabletdb/internal/admin/output"
-	"github.com/tabletdb/tabletdb/internal/status/view"
 )
 
 // availabilityFlags are the flags of availability.
@@ -65,10 +64,7 @@ and again, a line (with -o json an object) each time.`
 // availability returns what is to be measured.
 func (e *env) availability(ctx context.Context, args []string, f availabilityFlags) (availability.Config, error) {
 	c := availability.Config{
-		Source: view.Source{LockService: e.ls, Network: e.run.app.Network}, Patience: f.patience, Parallel: f.parallel, FirstRow: f.firstRow, All: f.all,
-	}
-	if _, err := e.raft(); err == nil {
-		c.Source.Replicas = e.run.flags.lockService
+		Source: e.source(), Patience: f.patience, Parallel: f.parallel, FirstRow: f.firstRow, All: f.all,
 	}
 	if len(args) > 0 {
 		t, err := e.table(ctx, args[0])

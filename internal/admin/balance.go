@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -10,7 +11,7 @@ import (
 
 	"github.com/tabletdb/tabletdb/internal/admin/inspect"
 	"github.com/tabletdb/tabletdb/internal/admin/output"
-	"github.com/tabletdb/tabletdb/lockservice"
+	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
 )
@@ -118,50 +119,30 @@ show the busiest first. No master is needed.`
 
 // hotTablets asks all servers, and leaves out those that do not answer.
 func (e *env) hotTablets(ctx context.Context) ([]hotTablet, error) {
-	servers, err := e.meta.Servers(ctx, lockservice.ReadOptions{})
+	v, err := e.gather(ctx, false)
 	if err != nil {
 		return nil, err
 	}
-	tables, _, err := e.meta.ListTables(ctx, "", lockservice.ReadOptions{})
-	if err != nil {
-		return nil, err
-	}
-	names := map[uint64]string{}
-	for _, t := range tables {
-		names[uint64(t.ID)] = t.Name
-	}
-	lists := make([][]hotTablet, len(servers))
-	each(len(servers), func(i int) { lists[i] = e.loads(ctx, servers[i], names) })
-	list := append([]hotTablet{}, slices.Concat(lists...)...)
-	slices.SortStableFunc(list, func(a, b hotTablet) int {
-		switch x, y := a.Reads+a.Writes, b.Reads+b.Writes; {
-		case x > y:
-			return -1
-		case x < y:
-			return 1
+	list := []hotTablet{}
+	for _, s := range v.Servers {
+		if s.Err != nil {
+			fmt.Fprintf(e.run.app.Stderr, "tabletadm: tablet server %s: %v\n", s.Name(), s.Err)
 		}
-		return int(int64(a.Tablet) - int64(b.Tablet))
+		for _, l := range s.Tablets {
+			h := hotTablet{
+				Tablet: l.Tablet, Start: l.Start, End: l.End, Server: s.Name(), Reads: l.Reads, Writes: l.Writes,
+				Bytes: output.Size(l.FileBytes + l.MemtableBytes), Memtable: output.Size(l.MemtableBytes),
+			}
+			if t := v.Table(base.TableID(l.Table)); t != nil {
+				h.Table = t.Name
+			}
+			list = append(list, h)
+		}
+	}
+	slices.SortFunc(list, func(a, b hotTablet) int {
+		return cmp.Or(cmp.Compare(b.Reads+b.Writes, a.Reads+a.Writes), cmp.Compare(a.Tablet, b.Tablet))
 	})
 	return list, nil
-}
-
-func (e *env) loads(ctx context.Context, s meta.Server, names map[uint64]string) (list []hotTablet) {
-	ctx, cancel := context.WithTimeout(ctx, peerPatience)
-	defer cancel()
-	err := e.askServer(s.Address, func(c controlpb.TabletServerClient) error {
-		r, err := c.Status(ctx, &controlpb.StatusRequest{})
-		for _, l := range r.GetTablets() {
-			list = append(list, hotTablet{
-				Tablet: l.Tablet, Table: names[l.Table], Start: l.Start, End: l.End, Server: s.Record.GetName(), Reads: l.Reads, Writes: l.Writes,
-				Bytes: output.Size(l.FileBytes + l.MemtableBytes), Memtable: output.Size(l.MemtableBytes),
-			})
-		}
-		return err
-	})
-	if err != nil {
-		fmt.Fprintf(e.run.app.Stderr, "tabletadm: %v\n", err)
-	}
-	return list
 }
 
 func (r *run) recoveryCommand() *cobra.Command {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/tabletdb/tabletdb/internal/admin/output"
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/status/view"
 	"github.com/tabletdb/tabletdb/proto/lockpb"
 )
 
@@ -56,59 +58,23 @@ type replicaStatus struct {
 // leads reports whether the replica is a leader that serves.
 func (r replicaStatus) leads() bool { return r.Error == "" && r.Role == "leader" && r.Ready }
 
-// replicas asks the replicas that were given by address and those they name;
-// nil: the lock service has none.
-func (e *env) replicas(ctx context.Context) []replicaStatus {
-	a, err := e.raft()
-	if err != nil {
-		return nil
-	}
-	voter := map[string]bool{}
-	id := map[string]string{}
-	known := map[string]bool{}
+// replicaList makes the list of what replicas said; whether one votes, the
+// others say.
+func replicaList(replicas []view.Replica) []replicaStatus {
 	var all []replicaStatus
-	for ask := e.run.flags.lockService; len(ask) > 0; {
-		found := make([]*lockpb.StatusResponse, len(ask))
-		errs := make([]error, len(ask))
-		each(len(ask), func(i int) {
-			ctx, cancel := context.WithTimeout(ctx, peerPatience)
-			defer cancel()
-			found[i], errs[i] = a.Status(ctx, ask[i])
-		})
-		var next []string
-		for i, addr := range ask {
-			known[addr] = true
-			all = append(all, newReplica(addr, found[i], errs[i]))
-			if found[i].GetAddress() != "" {
-				known[found[i].GetAddress()] = true
-			}
-			for _, m := range found[i].GetMembers() {
-				voter[m.Address], id[m.Address] = m.Voter, m.Id
-				if !known[m.Address] && !slices.Contains(next, m.Address) {
-					next = append(next, m.Address)
-				}
-			}
+	members := map[string]*lockpb.Member{}
+	for _, r := range replicas {
+		all = append(all, newReplica(r.Address, r.Status, r.Err))
+		for _, m := range r.Status.GetMembers() {
+			members[m.Address] = m
 		}
-		ask = slices.DeleteFunc(next, func(a string) bool { return known[a] })
 	}
 	for i := range all {
 		r := &all[i]
-		r.Voter = voter[r.Address]
-		if r.ID == "" {
-			r.ID = id[r.Address]
-		}
+		m := members[r.Address]
+		r.ID, r.Voter = cmp.Or(r.ID, m.GetId()), m.GetVoter()
 	}
-	return dedupe(all)
-}
-
-// dedupe drops replicas that were reached by two addresses.
-func dedupe(all []replicaStatus) []replicaStatus {
-	seen := map[string]bool{}
-	return slices.DeleteFunc(all, func(r replicaStatus) bool {
-		again := r.ID != "" && seen[r.ID]
-		seen[r.ID] = true
-		return again
-	})
+	return all
 }
 
 func newReplica(addr string, s *lockpb.StatusResponse, err error) replicaStatus {
@@ -135,7 +101,7 @@ func (r *run) raftStatusCommand() *cobra.Command {
 		if _, err := e.raft(); err != nil {
 			return err
 		}
-		all := e.replicas(ctx)
+		all := replicaList(e.source().AskReplicas(ctx))
 		err := e.out.Print(all, func(p *output.Page) {
 			p.Header("REPLICA", "ADDRESS", "ROLE", "VOTER", "TERM", "APPLIED", "LAST", "REVISION", "KEYS", "SESSIONS", "LAST CONTACT", "ERROR")
 			for _, r := range all {

@@ -1,19 +1,14 @@
 package admin
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tabletdb/tabletdb/internal/admin/output"
-	"github.com/tabletdb/tabletdb/internal/base"
-	"github.com/tabletdb/tabletdb/lockservice"
-	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/internal/status/view"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
 )
 
@@ -55,29 +50,22 @@ type serverLoad struct {
 	MemoryBudgetNow output.Size     `json:"memory_budget_bytes"`
 }
 
-// fromRecords makes the list from what stands in the lock service.
-func fromRecords(servers []meta.Server, tablets []meta.Tablet) []serverStatus {
-	assigned, serving := map[base.Incarnation]int{}, map[base.Incarnation]int{}
-	for _, t := range tablets {
-		assigned[t.Owner]++
-		if t.State == meta.Serving {
-			serving[t.Owner]++
-		}
-	}
-	list := make([]serverStatus, len(servers))
-	for i, s := range servers {
-		r := s.Record
+// serverList makes the list of what was gathered, by name.
+func serverList(v *view.View) []serverStatus {
+	list := make([]serverStatus, len(v.Servers))
+	for i, s := range v.Servers {
+		r, ok := s.Record, s.Err == nil
 		list[i] = serverStatus{
 			Incarnation: s.Incarnation.String(), Name: r.GetName(), Address: s.Address, Zone: r.GetZone(), Version: r.GetVersion(),
-			StatusAddress: r.GetStatusAddress(), Assigned: assigned[s.Incarnation], Serving: serving[s.Incarnation],
+			StatusAddress: r.GetStatusAddress(), Assigned: s.Assigned, Serving: s.Serving, Drained: v.Drained[r.GetName()], Reachable: &ok,
 		}
 		if r.GetStartedUs() > 0 {
 			list[i].Started = output.TimeMicros(r.GetStartedUs())
 		}
+		if list[i].take(s.Load); !ok {
+			list[i].Error = s.Err.Error()
+		}
 	}
-	slices.SortFunc(list, func(a, b serverStatus) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Incarnation, b.Incarnation))
-	})
 	return list
 }
 
@@ -98,58 +86,16 @@ func micros(us int64) output.Duration { return output.Duration(time.Duration(us)
 
 func (r *run) serversCommand() *cobra.Command {
 	c := r.command("servers", "List the tablet servers and what they do", cobra.NoArgs, func(ctx context.Context, e *env, _ []string) error {
-		list, err := e.servers(ctx)
+		v, err := e.gather(ctx, true)
 		if err != nil {
 			return err
 		}
+		list := serverList(v)
 		return e.out.Print(list, func(p *output.Page) { humanServers(p, list) })
 	})
 	c.Long = `List the tablet servers that have a session, and ask each what it does. This
 needs no master.`
 	return c
-}
-
-// servers lists the tablet servers and asks each for its load.
-func (e *env) servers(ctx context.Context) ([]serverStatus, error) {
-	servers, err := e.meta.Servers(ctx, lockservice.ReadOptions{})
-	if err != nil {
-		return nil, err
-	}
-	tablets, _, err := e.meta.All(ctx, lockservice.ReadOptions{})
-	if err != nil {
-		return nil, err
-	}
-	list := fromRecords(servers, tablets)
-	marks, err := e.meta.Marks(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for i := range list {
-		_, list[i].Drained = marks[meta.DrainMark(list[i].Name)]
-	}
-	e.askServers(ctx, list)
-	return list, nil
-}
-
-// askServers asks all servers for their load, at once.
-func (e *env) askServers(ctx context.Context, list []serverStatus) {
-	each(len(list), func(i int) {
-		s := &list[i]
-		ctx, cancel := context.WithTimeout(ctx, peerPatience)
-		defer cancel()
-		err := e.askServer(s.Address, func(c controlpb.TabletServerClient) error {
-			resp, err := c.Status(ctx, &controlpb.StatusRequest{OmitTablets: true})
-			if err == nil {
-				s.take(resp.GetLoad())
-			}
-			return err
-		})
-		ok := err == nil
-		s.Reachable = &ok
-		if !ok {
-			s.Error = err.Error()
-		}
-	})
 }
 
 // peerPatience is how long one of many servers or replicas is waited for.

@@ -3,7 +3,6 @@ package admin
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,9 +12,9 @@ import (
 
 	"github.com/tabletdb/tabletdb/internal/admin/output"
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/status/view"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/meta"
-	"github.com/tabletdb/tabletdb/proto/controlpb"
 )
 
 // clusterStatus is the answer of status.
@@ -74,45 +73,45 @@ them knows is shown.`
 	return c
 }
 
-// masterPatience is how long status waits for the master.
-const masterPatience = 3 * time.Second
+// gather asks everybody who is to be asked. An error means that there are no
+// records.
+func (e *env) gather(ctx context.Context, brief bool) (*view.View, error) {
+	s := e.source()
+	s.Brief = brief
+	v := view.Gather(ctx, s, nil)
+	if n := len(v.Replicas); n > 0 && !slices.ContainsFunc(v.Replicas, func(r view.Replica) bool { return r.Err == nil }) {
+		return nil, fmt.Errorf("%w: no replica answers: %w", base.ErrNoLeader, v.Replicas[0].Err)
+	}
+	return v, v.Err
+}
+
+// source is where this program can ask.
+func (e *env) source() view.Source {
+	s := view.Source{LockService: e.ls, Network: e.run.app.Network, Patience: e.run.flags.timeout}
+	if _, err := e.raft(); err == nil {
+		s.Replicas = e.run.flags.lockService
+	}
+	return s
+}
 
 func (e *env) status(ctx context.Context) (*clusterStatus, error) {
-	s := &clusterStatus{Servers: []serverStatus{}, Recovery: []recoveryStatus{}}
-	s.LockService = e.replicas(ctx)
-	if s.LockService != nil && !slices.ContainsFunc(s.LockService, func(r replicaStatus) bool { return r.Role != "" }) {
-		return nil, fmt.Errorf("%w: no replica answers: %s", base.ErrNoLeader, s.LockService[0].Error)
-	}
-	o := lockservice.ReadOptions{Stale: s.LockService != nil && !slices.ContainsFunc(s.LockService, replicaStatus.leads)}
-	s.Stale = o.Stale
-	tablets, rev, err := e.meta.All(ctx, o)
+	v, err := e.gather(ctx, true)
 	if err != nil {
 		return nil, err
 	}
-	s.Revision = rev
-	tables, _, err := e.meta.ListTables(ctx, "", o)
-	if err != nil {
-		return nil, err
+	s := &clusterStatus{
+		LockService: replicaList(v.Replicas), Stale: v.Stale, Revision: v.Revision, Cluster: v.Cluster, Store: v.Store,
+		Tables: len(v.Tables), Servers: serverList(v), Recovery: []recoveryStatus{},
 	}
-	tablets = slices.DeleteFunc(tablets, func(t meta.Tablet) bool { // of deleted tables, which may come back
-		return !slices.ContainsFunc(tables, func(x meta.Table) bool { return x.ID == t.Table })
-	})
-	s.Tablets = count(tablets)
-	s.Tables = len(tables)
-	if err := e.identity(ctx, s, o); err != nil {
-		return nil, err
+	s.Tablets = count(slices.DeleteFunc(slices.Clone(v.Tablets), func(t meta.Tablet) bool { return v.Table(t.Table) == nil })) // of deleted tables, which may come back
+	if v.SessionsErr == nil {
+		for _, l := range v.Logs {
+			if l.State != meta.LogSealed && !v.Alive(l.Incarnation) {
+				s.Unsealed = append(s.Unsealed, l.Incarnation.String())
+			}
+		}
 	}
-	servers, err := e.meta.Servers(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	if err := e.unsealed(ctx, s, o); err != nil {
-		return nil, err
-	}
-	s.Servers = fromRecords(servers, tablets)
-	if e.fromMaster(ctx, s); !s.Master.Active {
-		e.askServers(ctx, s.Servers)
-	}
+	s.fromMaster(v)
 	return s, nil
 }
 
@@ -133,82 +132,19 @@ func count(tablets []meta.Tablet) tabletCounts {
 	return c
 }
 
-// identity fills in what the lock service says of the cluster as a whole.
-func (e *env) identity(ctx context.Context, s *clusterStatus, o lockservice.ReadOptions) error {
-	const prefix = "config/"
-	kvs, _, err := e.ls.List(ctx, prefix, lockservice.PrefixEnd(prefix), o)
-	for _, kv := range kvs {
-		switch kv.Key {
-		case prefix + "cluster":
-			s.Cluster = string(kv.Value)
-		case StoreKey:
-			s.Store = string(kv.Value)
-		}
-	}
-	return err
-}
-
-// unsealed lists the logs that a fail-over is at, or has yet to begin with.
-func (e *env) unsealed(ctx context.Context, s *clusterStatus, o lockservice.ReadOptions) error {
-	logs, err := e.meta.Logs(ctx, o)
-	if err != nil || s.Stale { // sessions are only told by a leader
-		return err
-	}
-	sessions, _, err := e.ls.Sessions(ctx)
-	if err != nil {
-		return err
-	}
-	for _, l := range logs {
-		alive := slices.ContainsFunc(sessions, func(i lockservice.SessionInfo) bool { return i.ID == l.Incarnation && i.State == "alive" })
-		if l.State != meta.LogSealed && !alive {
-			s.Unsealed = append(s.Unsealed, l.Incarnation.String())
-		}
-	}
-	return nil
-}
-
 // fromMaster adds what only the master knows, where it answers.
-func (e *env) fromMaster(ctx context.Context, s *clusterStatus) {
-	ctx, cancel := context.WithTimeout(ctx, masterPatience)
-	defer cancel()
-	if s.Stale {
-		s.Master.Error = "not known without a leader of the lock service"
+func (s *clusterStatus) fromMaster(v *view.View) {
+	s.Master.Address = v.Master.Address
+	if e, ok := v.MasterSession(); ok {
+		s.Master.Session = e.String()
+	}
+	r := v.Master.Status
+	if r == nil {
+		s.Master.Error = v.Master.Reason()
 		return
 	}
-	lock, err := e.masterLock(ctx)
-	switch {
-	case errors.Is(err, base.ErrNotFound):
-		s.Master.Error = "no master is running; tablets stay where they are until one does"
-		return
-	case err != nil:
-		s.Master.Error = err.Error()
-		return
-	}
-	s.Master.Address, s.Master.Session = string(lock.Data), lock.Holders[0].String()
-	err = e.askMaster(ctx, func(ctx context.Context, m controlpb.MasterClient) error {
-		r, err := m.ClusterStatus(ctx, &controlpb.ClusterStatusRequest{OmitTablets: true})
-		if err == nil {
-			s.merge(r)
-		}
-		return err
-	})
-	if err != nil {
-		s.Master.Error = "it holds the lock but does not answer: " + err.Error()
-	}
-}
-
-// merge takes over what the master says.
-func (s *clusterStatus) merge(r *controlpb.ClusterStatusResponse) {
 	s.Master.Active = true
 	s.SafeMode, s.SafeCause = &r.SafeMode, r.SafeModeReason
-	for _, p := range r.Servers {
-		id := meta.Incarnation(p.GetServer().GetIncarnation()).String()
-		i := slices.IndexFunc(s.Servers, func(x serverStatus) bool { return x.Incarnation == id })
-		if i >= 0 {
-			s.Servers[i].Reachable, s.Servers[i].Drained = &p.Reachable, p.Drained
-			s.Servers[i].take(p.GetLoad())
-		}
-	}
 	for _, x := range r.Recoveries {
 		s.Recovery = append(s.Recovery, recoveryStatus{
 			Log: meta.Incarnation(x.Log).String(), Phase: x.Phase, Tablets: x.Tablets, TabletsLeft: x.TabletsLeft,

@@ -27,8 +27,8 @@ func dialled(n rpc.Network, addr string, f func(*grpc.ClientConn) error) error {
 	return rpc.FromStatus(f(cc))
 }
 
-// replicas asks the replicas that are known and those they name.
-func (s Source) replicas(ctx context.Context) []Replica {
+// AskReplicas asks the replicas that are known and those they name.
+func (s Source) AskReplicas(ctx context.Context) []Replica {
 	known := map[string]bool{}
 	var all []Replica
 	for ask := slices.Clone(s.Replicas); len(ask) > 0; {
@@ -66,12 +66,12 @@ func (s Source) replica(ctx context.Context, addr string) Replica {
 }
 
 // ask asks the server for its load, its tablets' and what it is at.
-func (s *Server) ask(ctx context.Context, n rpc.Network) {
+func (s *Server) ask(ctx context.Context, from Source) {
 	ctx, cancel := context.WithTimeout(ctx, serverPatience)
 	defer cancel()
-	s.Err = dialled(n, s.Address, func(cc *grpc.ClientConn) error {
+	s.Err = dialled(from.Network, s.Address, func(cc *grpc.ClientConn) error {
 		c := controlpb.NewTabletServerClient(cc)
-		r, err := c.Status(ctx, &controlpb.StatusRequest{})
+		r, err := c.Status(ctx, &controlpb.StatusRequest{OmitTablets: from.Brief})
 		if err != nil {
 			return err
 		}
@@ -81,6 +81,9 @@ func (s *Server) ask(ctx context.Context, n rpc.Network) {
 		s.Load, s.Tablets = r.GetLoad(), make(map[base.TabletID]*controlpb.TabletLoad, len(r.GetTablets()))
 		for _, l := range r.GetTablets() {
 			s.Tablets[base.TabletID(l.Tablet)] = l
+		}
+		if from.Brief {
+			return nil
 		}
 		s.Activity, err = c.Activity(ctx, &controlpb.ActivityRequest{})
 		return err
@@ -123,7 +126,7 @@ func (v *View) askMaster(ctx context.Context, s Source) {
 	}
 	m.Err = dialled(s.Network, m.Address, func(cc *grpc.ClientConn) (err error) {
 		c := controlpb.NewMasterClient(cc)
-		if m.Status, err = c.ClusterStatus(ctx, &controlpb.ClusterStatusRequest{OmitTablets: true}); err == nil {
+		if m.Status, err = c.ClusterStatus(ctx, &controlpb.ClusterStatusRequest{OmitTablets: true}); err == nil && !s.Brief {
 			m.Decisions, err = c.Explain(ctx, &controlpb.ExplainRequest{Limit: keptDecisions})
 		}
 		return err

@@ -6,6 +6,7 @@
 package view
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -38,6 +39,11 @@ type Source struct {
 	// Master is a master in this process, which can be asked where the lock
 	// service does not say who the active one is; nil: none.
 	Master controlpb.MasterServer
+	// Brief: servers are not asked for their tablets and work, and the master not
+	// for its decisions, which in a large cluster are much.
+	Brief bool
+	// Patience is how long the records may take; 0 means 2.5 s.
+	Patience time.Duration
 }
 
 // Replica is one replica of the lock service.
@@ -91,6 +97,7 @@ type View struct {
 	Revision  lockservice.Revision
 
 	Cluster, Store string
+	Drained        map[string]bool // names of servers
 	Tables         []meta.Table
 	Tablets        []meta.Tablet // by table, then row
 	Servers        []*Server     // by name
@@ -130,7 +137,7 @@ func (v *View) Alive(e base.Incarnation) bool {
 // may be nil.
 func Gather(ctx context.Context, s Source, last *View) *View {
 	v := &View{At: time.Now()}
-	v.Replicas = s.replicas(ctx)
+	v.Replicas = s.AskReplicas(ctx)
 	v.Stale = len(v.Replicas) > 0 && !slices.ContainsFunc(v.Replicas, Replica.Leads)
 	answers := len(v.Replicas) == 0 || slices.ContainsFunc(v.Replicas, func(r Replica) bool { return r.Err == nil })
 	if answers {
@@ -145,7 +152,7 @@ func Gather(ctx context.Context, s Source, last *View) *View {
 	var all sync.WaitGroup
 	all.Go(func() { v.askMaster(ctx, s) })
 	for _, srv := range v.Servers {
-		all.Go(func() { srv.ask(ctx, s.Network) })
+		all.Go(func() { srv.ask(ctx, s) })
 	}
 	all.Wait()
 	return v
@@ -157,6 +164,7 @@ func (v *View) keep(last *View) {
 		return
 	}
 	v.Revision, v.RecordsAt, v.Cluster, v.Store = last.Revision, last.RecordsAt, last.Cluster, last.Store
+	v.Drained = last.Drained
 	v.Tables, v.Tablets, v.Logs = last.Tables, last.Tablets, last.Logs
 	for _, s := range last.Servers {
 		v.Servers = append(v.Servers, &Server{Server: s.Server})
@@ -184,7 +192,7 @@ func (v *View) index() {
 
 // readRecords reads what stands in the lock service.
 func (v *View) readRecords(ctx context.Context, s Source) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, recordPatience)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.Patience, recordPatience))
 	defer cancel()
 	o := lockservice.ReadOptions{Stale: v.Stale}
 	m := meta.NewStore(s.LockService)
@@ -204,18 +212,8 @@ func (v *View) readRecords(ctx context.Context, s Source) (err error) {
 	if v.Logs, err = m.Logs(ctx, o); err != nil {
 		return err
 	}
-	const prefix = "config/"
-	kvs, _, err := s.LockService.List(ctx, prefix, lockservice.PrefixEnd(prefix), o)
-	if err != nil {
+	if err := v.readRest(ctx, s, o); err != nil {
 		return err
-	}
-	for _, kv := range kvs {
-		switch kv.Key {
-		case prefix + "cluster":
-			v.Cluster = string(kv.Value)
-		case prefix + "store":
-			v.Store = string(kv.Value)
-		}
 	}
 	v.RecordsAt = v.At
 	if v.Stale { // sessions and locks are only told by a leader
@@ -226,4 +224,40 @@ func (v *View) readRecords(ctx context.Context, s Source) (err error) {
 		v.Locks, _, v.SessionsErr = s.LockService.Locks(ctx)
 	}
 	return nil
+}
+
+// readRest reads what the cluster is called, and what operators have set.
+func (v *View) readRest(ctx context.Context, s Source, o lockservice.ReadOptions) error {
+	const prefix = "config/"
+	kvs, _, err := s.LockService.ListRanges(ctx, [][2]string{
+		{prefix, lockservice.PrefixEnd(prefix)}, {meta.MarkPrefix, lockservice.PrefixEnd(meta.MarkPrefix)},
+	}, o)
+	if err != nil {
+		return err
+	}
+	for _, kv := range kvs[0] {
+		switch kv.Key {
+		case prefix + "cluster":
+			v.Cluster = string(kv.Value)
+		case prefix + "store":
+			v.Store = string(kv.Value)
+		}
+	}
+	v.Drained = map[string]bool{}
+	for _, kv := range kvs[1] {
+		if name, ok := meta.DrainedServer(kv.Key); ok {
+			v.Drained[name] = true
+		}
+	}
+	return nil
+}
+
+// MasterSession returns the session that holds the master's lock, if one does.
+func (v *View) MasterSession() (e base.Incarnation, ok bool) {
+	for _, l := range v.Locks {
+		if l.Name == meta.MasterLock && len(l.Holders) > 0 {
+			return l.Holders[0], true
+		}
+	}
+	return e, false
 }
