@@ -8,6 +8,9 @@ import (
 	"strings"
 
 	"cloud.google.com/go/bigtable/admin/apiv2/adminpb"
+
+	"github.com/tabletdb/tabletdb/proto/controlpb"
+	"github.com/tabletdb/tabletdb/proto/metapb"
 )
 
 // Admin makes, shows and changes tables. Names are short: "t", not
@@ -25,6 +28,9 @@ type adminBackend interface {
 	getTable(context.Context, *adminpb.GetTableRequest) (*adminpb.Table, error)
 	listTables(context.Context, *adminpb.ListTablesRequest) (*adminpb.ListTablesResponse, error)
 	dropRows(context.Context, *adminpb.DropRowRangeRequest) error
+	// setStorage changes how families are stored and returns all of the table;
+	// without a change it only returns them.
+	setStorage(context.Context, *controlpb.SetFamilyStorageRequest) ([]*metapb.Family, error)
 }
 
 // Family describes a column family.
@@ -35,6 +41,9 @@ type Family struct {
 	Min    bool // ... minima
 	Max    bool // ... maxima
 	Unique bool // ... sketches that count different values
+	// Storage is how the cells are stored. TableInfo does not tell it;
+	// FamilyStorage does.
+	Storage Storage
 }
 
 func (f Family) proto() (*adminpb.ColumnFamily, error) {
@@ -115,7 +124,11 @@ func (a *Admin) CreateTableFromConf(ctx context.Context, conf *TableConf) error 
 	for _, s := range conf.Splits {
 		req.InitialSplits = append(req.InitialSplits, &adminpb.CreateTableRequest_Split{Key: []byte(s)})
 	}
-	return a.did(a.backend.createTable(ctx, req), "create table", conf.Table)
+	err := a.backend.createTable(ctx, req)
+	if changes := storageOf(conf.Families...); err == nil && len(changes) > 0 {
+		_, err = a.backend.setStorage(ctx, &controlpb.SetFamilyStorageRequest{Table: a.name(conf.Table), Changes: changes})
+	}
+	return a.did(err, "create table", conf.Table)
 }
 
 func (a *Admin) did(err error, what, table string) error {
@@ -193,6 +206,9 @@ func (a *Admin) CreateColumnFamilyFromConf(ctx context.Context, table string, f 
 	}
 	err = a.modify(ctx, table, &adminpb.ModifyColumnFamiliesRequest_Modification{
 		Id: f.Name, Mod: &adminpb.ModifyColumnFamiliesRequest_Modification_Create{Create: cf}})
+	if changes := storageOf(f); err == nil && len(changes) > 0 {
+		_, err = a.backend.setStorage(ctx, &controlpb.SetFamilyStorageRequest{Table: a.name(table), Changes: changes})
+	}
 	return a.did(err, "create a column family of", table)
 }
 

@@ -46,14 +46,20 @@ func (n *native) modifyFamilies(ctx context.Context, req *adminpb.ModifyColumnFa
 	})
 }
 
-func (n *native) getTable(ctx context.Context, req *adminpb.GetTableRequest) (*adminpb.Table, error) {
-	if _, err := schema.ParseName(req.Name); err != nil {
-		return nil, err
+// table reads the record of a table.
+func (n *native) table(ctx context.Context, name string) (meta.Table, error) {
+	if _, err := schema.ParseName(name); err != nil {
+		return meta.Table{}, err
 	}
-	t, err := n.meta.TableByName(ctx, req.Name)
+	t, err := n.meta.TableByName(ctx, name)
 	if errors.Is(err, base.ErrNotFound) {
-		return nil, schema.NotFound(req.Name)
+		return meta.Table{}, schema.NotFound(name)
 	}
+	return t, err
+}
+
+func (n *native) getTable(ctx context.Context, req *adminpb.GetTableRequest) (*adminpb.Table, error) {
+	t, err := n.table(ctx, req.Name)
 	if err != nil {
 		return nil, err
 	}

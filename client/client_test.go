@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -279,6 +280,33 @@ func TestAdmin(t *testing.T) {
 		}
 		if names, err := a.Tables(ctx); err != nil || !slices.Equal(names, []string{"t"}) {
 			t.Errorf("%q, %v", names, err)
+		}
+	})
+}
+
+func TestFamilyStorage(t *testing.T) {
+	inBubble(t, client.Options{}, func(ctx context.Context, x *fixture) {
+		x.table(ctx)
+		a := x.client.Admin()
+		big := client.Storage{LocalityGroup: "big", Compression: client.Zstd, Bloom: client.BloomRow}
+		hot := client.Storage{LocalityGroup: "hot", InMemory: true}
+		if err := errors.Join(
+			a.CreateTableFromConf(ctx, &client.TableConf{Table: "s", Families: []client.Family{{Name: "body", Storage: big}, {Name: "plain"}}}),
+			a.CreateColumnFamilyFromConf(ctx, "s", client.Family{Name: "flags", Storage: hot}),
+			a.SetFamilyStorage(ctx, "s", "plain", client.Storage{LocalityGroup: "hot", InMemory: true, Compression: client.NoCompression}),
+		); err != nil {
+			t.Fatal(err)
+		}
+		got, err := a.FamilyStorage(ctx, "s")
+		want := map[string]client.Storage{"body": big, "flags": hot, "plain": {LocalityGroup: "hot", InMemory: true, Compression: client.NoCompression}}
+		if err != nil || !maps.Equal(got, want) {
+			t.Errorf("%+v, %v; want %+v", got, err, want)
+		}
+		if _, err := a.FamilyStorage(ctx, "missing"); !errors.Is(err, client.ErrNotFound) {
+			t.Error(err)
+		}
+		if err := a.SetFamilyStorage(ctx, "s", "body", client.Storage{Compression: 99}); !errors.Is(err, client.ErrInvalid) {
+			t.Error(err)
 		}
 	})
 }

@@ -168,7 +168,7 @@ func (r *run) addCluster(root *cobra.Command) {
 }
 
 func (r *run) addData(root *cobra.Command) {
-	grouped(root, groupData, r.tableCommand(), r.snapshotCommand(), r.cloneCommand(), r.tabletsCommand(), r.tabletCommand(), r.hotCommand(), r.getCommand(), r.scanCommand(), r.countCommand(), r.putCommand(),
+	grouped(root, groupData, r.tableCommand(), r.familyCommand(), r.snapshotCommand(), r.cloneCommand(), r.tabletsCommand(), r.tabletCommand(), r.hotCommand(), r.getCommand(), r.scanCommand(), r.countCommand(), r.putCommand(),
 		r.deleteCommand(), r.importCommand(), r.exportCommand(), r.flushCommand(), r.compactCommand())
 }
 

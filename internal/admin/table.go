@@ -24,7 +24,7 @@ func (r *run) tableCommand() *cobra.Command {
 }
 
 func (r *run) tableCreateCommand() *cobra.Command {
-	var splits, families []string
+	var splits, families, storage []string
 	var micros, protect bool
 	c := r.command("create <table>", "Make a table", cobra.ExactArgs(1), func(ctx context.Context, e *env, args []string) error {
 		full, err := e.fullName(args[0])
@@ -42,6 +42,10 @@ func (r *run) tableCreateCommand() *cobra.Command {
 		if t.ColumnFamilies, err = parseFamilies(splitList(families)); err != nil {
 			return err
 		}
+		stored, err := parseStorages(storage, t.ColumnFamilies)
+		if err != nil {
+			return err
+		}
 		req := &adminpb.CreateTableRequest{Parent: name.Parent(), TableId: name.Table, Table: t}
 		for _, s := range splitList(splits) {
 			key, err := output.Parse(s)
@@ -54,15 +58,20 @@ func (r *run) tableCreateCommand() *cobra.Command {
 			_, err := m.CreateTable(ctx, req)
 			return err
 		})
+		if err == nil {
+			err = e.setStorage(ctx, full, stored)
+		}
 		if err != nil {
 			return err
 		}
 		return e.describeTable(ctx, full)
 	})
 	c.Example = `  tabletadm table create pages --families anchor,contents:maxversions=3
-  tabletadm table create logs --families 'cf:maxage=30d||maxversions=2' --split g,n,t`
+  tabletadm table create logs --families 'cf:maxage=30d||maxversions=2' --split g,n,t
+  tabletadm table create mail --families meta,body --storage meta:locality-group=meta,in-memory --storage body:compression=zstd`
 	c.Flags().StringArrayVar(&splits, "split", nil, "row keys at which the table is cut into tablets, separated by commas")
 	c.Flags().StringArrayVar(&families, "families", nil, "column families, each with an optional garbage rule: name[:rule]")
+	c.Flags().StringArrayVar(&storage, "storage", nil, "how a family is stored: name:setting,setting...; tabletadm family set --help tells of them")
 	c.Flags().BoolVar(&micros, "micros", false, "keep timestamps in microseconds, not milliseconds")
 	c.Flags().BoolVar(&protect, "protect", false, "refuse to delete the table or its families")
 	return c
@@ -112,6 +121,8 @@ type familyInfo struct {
 	ID        uint32 `json:"id"`
 	Garbage   string `json:"gc"`
 	ValueType string `json:"value_type,omitempty"`
+
+	Storage *storageInfo `json:"storage,omitempty"`
 }
 
 func newTableInfo(t meta.Table, tablets []meta.Tablet) tableInfo {
@@ -120,7 +131,7 @@ func newTableInfo(t meta.Table, tablets []meta.Tablet) tableInfo {
 		Protected: t.Record.GetSpec().GetDeletionProtection(), Families: []familyInfo{}, Tablets: count(tablets),
 	}
 	for _, f := range t.Record.Families {
-		i.Families = append(i.Families, familyInfo{Name: f.Name, ID: f.Id, Garbage: gcpolicy.Format(f.GcRule), ValueType: valueType(f)})
+		i.Families = append(i.Families, familyInfo{Name: f.Name, ID: f.Id, Garbage: gcpolicy.Format(f.GcRule), ValueType: valueType(f), Storage: newStorageInfo(f.Storage)})
 	}
 	slices.SortFunc(i.Families, func(a, b familyInfo) int { return strings.Compare(a.Name, b.Name) })
 	return i
@@ -219,9 +230,9 @@ func (e *env) describeTable(ctx context.Context, name string) error {
 		}
 		p.Line("tablets     %d, %d of them serving", i.Tablets.Total, i.Tablets.Serving)
 		p.Line("")
-		p.Header("FAMILY", "ID", "GARBAGE", "TYPE")
+		p.Header("FAMILY", "ID", "GARBAGE", "TYPE", "STORAGE")
 		for _, f := range i.Families {
-			p.Row(f.Name, f.ID, f.Garbage, f.ValueType)
+			p.Row(f.Name, f.ID, f.Garbage, f.ValueType, f.Storage.String())
 		}
 	})
 }

@@ -35,6 +35,9 @@ type File struct {
 	Lower      output.Bytes `json:"lower,omitempty"` // bounds of the reference
 	Upper      output.Bytes `json:"upper,omitempty"`
 	RawBytes   output.Size  `json:"raw_bytes"`
+	// Group is the locality group that the file was written for.
+	Group    string   `json:"locality_group,omitempty"`
+	Families []uint32 `json:"families,omitempty"` // that it matters to; absent: any
 }
 
 // NewManifest returns what manifest f holds.
@@ -49,10 +52,19 @@ func NewManifest(f base.FileNumber, m *manifest.Manifest) *Manifest {
 				Run: n, Name: f.Number.String(), Object: base.SSTableObject(f.Number), Size: output.Size(f.Size), TailOffset: f.TailOffset,
 				Rows: f.Rows, Entries: f.Entries, Tombstones: f.Tombstones, MinSeq: uint64(f.MinSeq), MaxSeq: uint64(f.MaxSeq),
 				FirstRow: Row(f.Smallest), LastRow: Row(f.Largest), Lower: f.Lower, Upper: f.Upper, RawBytes: output.Size(f.RawBytes),
+				Group: f.Group, Families: ids(f.Families),
 			})
 		}
 	}
 	return i
+}
+
+func ids(list []base.FamilyID) []uint32 {
+	var out []uint32
+	for _, f := range list {
+		out = append(out, uint32(f))
+	}
+	return out
 }
 
 // Row returns the row of a cell key; a key that is none is shown as it is.
@@ -67,13 +79,13 @@ func Row(key []byte) output.Bytes {
 // Human writes it for people.
 func (m *Manifest) Human(p *output.Page) {
 	p.Line("manifest  %s (%s): version %d of tablet %d, epoch %d, sequences up to %d", m.Name, m.Object, m.Version, m.Tablet, m.Epoch, m.Flushed)
-	p.Header("RUN", "SSTABLE", "SIZE", "ROWS", "ENTRIES", "DELETIONS", "SEQUENCES", "FIRST ROW", "LAST ROW", "SHOWS")
+	p.Header("RUN", "SSTABLE", "SIZE", "ROWS", "ENTRIES", "DELETIONS", "SEQUENCES", "FIRST ROW", "LAST ROW", "SHOWS", "GROUP")
 	for _, f := range m.Files {
 		shows := "all"
 		if len(f.Lower) > 0 || len(f.Upper) > 0 {
 			shows = Rows(f.Lower, f.Upper)
 		}
-		p.Row(f.Run, f.Name, f.Size, f.Rows, f.Entries, f.Tombstones, output.Count(f.MinSeq).String()+".."+output.Count(f.MaxSeq).String(), f.FirstRow, f.LastRow, shows)
+		p.Row(f.Run, f.Name, f.Size, f.Rows, f.Entries, f.Tombstones, output.Count(f.MinSeq).String()+".."+output.Count(f.MaxSeq).String(), f.FirstRow, f.LastRow, shows, f.Group)
 	}
 }
 

@@ -31,6 +31,7 @@ type Table struct {
 	MinTimestamp int64             `json:"min_timestamp_us"`
 	MaxTimestamp int64             `json:"max_timestamp_us"`
 	Compression  string            `json:"compression"`
+	Group        string            `json:"locality_group,omitempty"`
 }
 
 // NewTable returns the properties of an open SSTable.
@@ -42,7 +43,7 @@ func NewTable(r *sstable.Reader) *Table {
 		RawKeys: output.Size(p.RawKeyBytes), RawValues: output.Size(p.RawValueBytes), Data: output.Size(p.DataBytes), Blocks: p.Blocks,
 		Metadata: output.Size(r.MetadataBytes()), FirstRow: Row(p.MinKey), LastRow: Row(p.MaxKey),
 		MinSeq: uint64(p.MinSeq), MaxSeq: uint64(p.MaxSeq), MinTimestamp: p.MinTimestamp, MaxTimestamp: p.MaxTimestamp,
-		Compression: p.Compression.String(),
+		Compression: p.Compression.String(), Group: p.Group,
 	}
 	for k, n := range p.ByKind {
 		if n > 0 {
