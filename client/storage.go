@@ -2,10 +2,11 @@ package client
 
 import (
 	"context"
-	"fmt"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tabletdb/tabletdb/client/router"
+	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
 	"github.com/tabletdb/tabletdb/proto/metapb"
 )
@@ -104,6 +105,7 @@ func (n *native) setStorage(ctx context.Context, req *controlpb.SetFamilyStorage
 	return families, err
 }
 
-func (g *gatewayServer) setStorage(context.Context, *controlpb.SetFamilyStorageRequest) ([]*metapb.Family, error) {
-	return nil, fmt.Errorf("%w: the storage of families is set through the lock service or by tabletadm family set; gateways offer the Bigtable API only", ErrUnimplemented)
+func (g *gatewayServer) setStorage(ctx context.Context, req *controlpb.SetFamilyStorageRequest) ([]*metapb.Family, error) {
+	resp, err := controlpb.NewTableStorageClient(router.Conn(g.conns[0])).SetFamilyStorage(ctx, req)
+	return resp.GetFamilies(), rpc.FromStatus(err)
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/tabletdb/tabletdb/internal/route"
 	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/proto/controlpb"
 )
 
 // Config is what a Gateway needs.
@@ -89,6 +90,7 @@ func (g *Gateway) Register(s *grpc.Server) {
 	adminpb.RegisterBigtableTableAdminServer(s, g.tables)
 	adminpb.RegisterBigtableInstanceAdminServer(s, g.instances)
 	longrunningpb.RegisterOperationsServer(s, g.ops)
+	controlpb.RegisterTableStorageServer(s, &tableStorage{g: g})
 }
 
 // Close ends what the gateway does on its own, and closes the connection to the

@@ -80,7 +80,7 @@ func TestSetStorageRefuses(t *testing.T) {
 		apart = append(apart, &controlpb.FamilyStorage{Family: f, LocalityGroup: &f})
 	}
 	wide := create(t, many)
-	if _, err := schema.SetStorage(wide, apart[1:]); err != nil {
+	if _, err := schema.SetStorage(wide, apart[2:]); err != nil {
 		t.Errorf("%d groups: %v", schema.MaxLocalityGroups, err)
 	}
 	for name, c := range map[string]struct {

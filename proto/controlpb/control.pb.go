@@ -3870,7 +3870,9 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\vDrainServer\x12'.tabletdb.control.v1.DrainServerRequest\x1a(.tabletdb.control.v1.DrainServerResponse\x12]\n" +
 	"\n" +
 	"SetBalance\x12&.tabletdb.control.v1.SetBalanceRequest\x1a'.tabletdb.control.v1.SetBalanceResponse\x12T\n" +
-	"\aExplain\x12#.tabletdb.control.v1.ExplainRequest\x1a$.tabletdb.control.v1.ExplainResponseB.Z,github.com/tabletdb/tabletdb/proto/controlpbb\x06proto3"
+	"\aExplain\x12#.tabletdb.control.v1.ExplainRequest\x1a$.tabletdb.control.v1.ExplainResponse2\x7f\n" +
+	"\fTableStorage\x12o\n" +
+	"\x10SetFamilyStorage\x12,.tabletdb.control.v1.SetFamilyStorageRequest\x1a-.tabletdb.control.v1.SetFamilyStorageResponseB.Z,github.com/tabletdb/tabletdb/proto/controlpbb\x06proto3"
 
 var (
 	file_controlpb_control_proto_rawDescOnce sync.Once
@@ -4024,37 +4026,39 @@ var file_controlpb_control_proto_depIdxs = []int32{
 	41, // 59: tabletdb.control.v1.Master.DrainServer:input_type -> tabletdb.control.v1.DrainServerRequest
 	43, // 60: tabletdb.control.v1.Master.SetBalance:input_type -> tabletdb.control.v1.SetBalanceRequest
 	45, // 61: tabletdb.control.v1.Master.Explain:input_type -> tabletdb.control.v1.ExplainRequest
-	8,  // 62: tabletdb.control.v1.TabletServer.Load:output_type -> tabletdb.control.v1.LoadResponse
-	10, // 63: tabletdb.control.v1.TabletServer.Unload:output_type -> tabletdb.control.v1.UnloadResponse
-	14, // 64: tabletdb.control.v1.TabletServer.Status:output_type -> tabletdb.control.v1.StatusResponse
-	16, // 65: tabletdb.control.v1.TabletServer.Flush:output_type -> tabletdb.control.v1.FlushResponse
-	18, // 66: tabletdb.control.v1.TabletServer.Compact:output_type -> tabletdb.control.v1.CompactResponse
-	20, // 67: tabletdb.control.v1.TabletServer.RefreshSchemas:output_type -> tabletdb.control.v1.RefreshSchemasResponse
-	22, // 68: tabletdb.control.v1.TabletServer.Files:output_type -> tabletdb.control.v1.FilesResponse
-	24, // 69: tabletdb.control.v1.TabletServer.Describe:output_type -> tabletdb.control.v1.DescribeResponse
-	27, // 70: tabletdb.control.v1.TabletServer.Activity:output_type -> tabletdb.control.v1.ActivityResponse
-	31, // 71: tabletdb.control.v1.TabletServer.Heat:output_type -> tabletdb.control.v1.HeatResponse
-	3,  // 72: tabletdb.control.v1.TabletServer.Split:output_type -> tabletdb.control.v1.SplitResponse
-	5,  // 73: tabletdb.control.v1.TabletServer.Merge:output_type -> tabletdb.control.v1.MergeResponse
-	1,  // 74: tabletdb.control.v1.TabletServer.Adopt:output_type -> tabletdb.control.v1.AdoptResponse
-	72, // 75: tabletdb.control.v1.Master.CreateTable:output_type -> google.bigtable.admin.v2.Table
-	48, // 76: tabletdb.control.v1.Master.DeleteTable:output_type -> tabletdb.control.v1.DeleteTableResponse
-	72, // 77: tabletdb.control.v1.Master.UndeleteTable:output_type -> google.bigtable.admin.v2.Table
-	72, // 78: tabletdb.control.v1.Master.ModifyColumnFamilies:output_type -> google.bigtable.admin.v2.Table
-	72, // 79: tabletdb.control.v1.Master.GetTable:output_type -> google.bigtable.admin.v2.Table
-	73, // 80: tabletdb.control.v1.Master.ListTables:output_type -> google.bigtable.admin.v2.ListTablesResponse
-	34, // 81: tabletdb.control.v1.Master.SetFamilyStorage:output_type -> tabletdb.control.v1.SetFamilyStorageResponse
-	53, // 82: tabletdb.control.v1.Master.ClusterStatus:output_type -> tabletdb.control.v1.ClusterStatusResponse
-	55, // 83: tabletdb.control.v1.Master.ReportDead:output_type -> tabletdb.control.v1.ReportDeadResponse
-	57, // 84: tabletdb.control.v1.Master.SetSafeMode:output_type -> tabletdb.control.v1.SetSafeModeResponse
-	36, // 85: tabletdb.control.v1.Master.SplitTablet:output_type -> tabletdb.control.v1.SplitTabletResponse
-	38, // 86: tabletdb.control.v1.Master.MergeTablets:output_type -> tabletdb.control.v1.MergeTabletsResponse
-	40, // 87: tabletdb.control.v1.Master.MoveTablet:output_type -> tabletdb.control.v1.MoveTabletResponse
-	42, // 88: tabletdb.control.v1.Master.DrainServer:output_type -> tabletdb.control.v1.DrainServerResponse
-	44, // 89: tabletdb.control.v1.Master.SetBalance:output_type -> tabletdb.control.v1.SetBalanceResponse
-	47, // 90: tabletdb.control.v1.Master.Explain:output_type -> tabletdb.control.v1.ExplainResponse
-	62, // [62:91] is the sub-list for method output_type
-	33, // [33:62] is the sub-list for method input_type
+	33, // 62: tabletdb.control.v1.TableStorage.SetFamilyStorage:input_type -> tabletdb.control.v1.SetFamilyStorageRequest
+	8,  // 63: tabletdb.control.v1.TabletServer.Load:output_type -> tabletdb.control.v1.LoadResponse
+	10, // 64: tabletdb.control.v1.TabletServer.Unload:output_type -> tabletdb.control.v1.UnloadResponse
+	14, // 65: tabletdb.control.v1.TabletServer.Status:output_type -> tabletdb.control.v1.StatusResponse
+	16, // 66: tabletdb.control.v1.TabletServer.Flush:output_type -> tabletdb.control.v1.FlushResponse
+	18, // 67: tabletdb.control.v1.TabletServer.Compact:output_type -> tabletdb.control.v1.CompactResponse
+	20, // 68: tabletdb.control.v1.TabletServer.RefreshSchemas:output_type -> tabletdb.control.v1.RefreshSchemasResponse
+	22, // 69: tabletdb.control.v1.TabletServer.Files:output_type -> tabletdb.control.v1.FilesResponse
+	24, // 70: tabletdb.control.v1.TabletServer.Describe:output_type -> tabletdb.control.v1.DescribeResponse
+	27, // 71: tabletdb.control.v1.TabletServer.Activity:output_type -> tabletdb.control.v1.ActivityResponse
+	31, // 72: tabletdb.control.v1.TabletServer.Heat:output_type -> tabletdb.control.v1.HeatResponse
+	3,  // 73: tabletdb.control.v1.TabletServer.Split:output_type -> tabletdb.control.v1.SplitResponse
+	5,  // 74: tabletdb.control.v1.TabletServer.Merge:output_type -> tabletdb.control.v1.MergeResponse
+	1,  // 75: tabletdb.control.v1.TabletServer.Adopt:output_type -> tabletdb.control.v1.AdoptResponse
+	72, // 76: tabletdb.control.v1.Master.CreateTable:output_type -> google.bigtable.admin.v2.Table
+	48, // 77: tabletdb.control.v1.Master.DeleteTable:output_type -> tabletdb.control.v1.DeleteTableResponse
+	72, // 78: tabletdb.control.v1.Master.UndeleteTable:output_type -> google.bigtable.admin.v2.Table
+	72, // 79: tabletdb.control.v1.Master.ModifyColumnFamilies:output_type -> google.bigtable.admin.v2.Table
+	72, // 80: tabletdb.control.v1.Master.GetTable:output_type -> google.bigtable.admin.v2.Table
+	73, // 81: tabletdb.control.v1.Master.ListTables:output_type -> google.bigtable.admin.v2.ListTablesResponse
+	34, // 82: tabletdb.control.v1.Master.SetFamilyStorage:output_type -> tabletdb.control.v1.SetFamilyStorageResponse
+	53, // 83: tabletdb.control.v1.Master.ClusterStatus:output_type -> tabletdb.control.v1.ClusterStatusResponse
+	55, // 84: tabletdb.control.v1.Master.ReportDead:output_type -> tabletdb.control.v1.ReportDeadResponse
+	57, // 85: tabletdb.control.v1.Master.SetSafeMode:output_type -> tabletdb.control.v1.SetSafeModeResponse
+	36, // 86: tabletdb.control.v1.Master.SplitTablet:output_type -> tabletdb.control.v1.SplitTabletResponse
+	38, // 87: tabletdb.control.v1.Master.MergeTablets:output_type -> tabletdb.control.v1.MergeTabletsResponse
+	40, // 88: tabletdb.control.v1.Master.MoveTablet:output_type -> tabletdb.control.v1.MoveTabletResponse
+	42, // 89: tabletdb.control.v1.Master.DrainServer:output_type -> tabletdb.control.v1.DrainServerResponse
+	44, // 90: tabletdb.control.v1.Master.SetBalance:output_type -> tabletdb.control.v1.SetBalanceResponse
+	47, // 91: tabletdb.control.v1.Master.Explain:output_type -> tabletdb.control.v1.ExplainResponse
+	34, // 92: tabletdb.control.v1.TableStorage.SetFamilyStorage:output_type -> tabletdb.control.v1.SetFamilyStorageResponse
+	63, // [63:93] is the sub-list for method output_type
+	33, // [33:63] is the sub-list for method input_type
 	33, // [33:33] is the sub-list for extension type_name
 	33, // [33:33] is the sub-list for extension extendee
 	0,  // [0:33] is the sub-list for field type_name
@@ -4074,7 +4078,7 @@ func file_controlpb_control_proto_init() {
 			NumEnums:      0,
 			NumMessages:   58,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   3,
 		},
 		GoTypes:           file_controlpb_control_proto_goTypes,
 		DependencyIndexes: file_controlpb_control_proto_depIdxs,

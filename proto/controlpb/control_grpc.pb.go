@@ -1344,3 +1344,115 @@ var Master_ServiceDesc = grpc.ServiceDesc{
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "controlpb/control.proto",
 }
+
+const (
+	TableStorage_SetFamilyStorage_FullMethodName = "/tabletdb.control.v1.TableStorage/SetFamilyStorage"
+)
+
+// TableStorageClient is the client API for TableStorage service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// TableStorage is what gateways offer beside the Bigtable API, which knows nothing
+// of how cells are stored.
+type TableStorageClient interface {
+	// SetFamilyStorage is that of the master. Without changes it only returns the
+	// families.
+	SetFamilyStorage(ctx context.Context, in *SetFamilyStorageRequest, opts ...grpc.CallOption) (*SetFamilyStorageResponse, error)
+}
+
+type tableStorageClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewTableStorageClient(cc grpc.ClientConnInterface) TableStorageClient {
+	return &tableStorageClient{cc}
+}
+
+func (c *tableStorageClient) SetFamilyStorage(ctx context.Context, in *SetFamilyStorageRequest, opts ...grpc.CallOption) (*SetFamilyStorageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetFamilyStorageResponse)
+	err := c.cc.Invoke(ctx, TableStorage_SetFamilyStorage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// TableStorageServer is the server API for TableStorage service.
+// All implementations must embed UnimplementedTableStorageServer
+// for forward compatibility.
+//
+// TableStorage is what gateways offer beside the Bigtable API, which knows nothing
+// of how cells are stored.
+type TableStorageServer interface {
+	// SetFamilyStorage is that of the master. Without changes it only returns the
+	// families.
+	SetFamilyStorage(context.Context, *SetFamilyStorageRequest) (*SetFamilyStorageResponse, error)
+	mustEmbedUnimplementedTableStorageServer()
+}
+
+// UnimplementedTableStorageServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedTableStorageServer struct{}
+
+func (UnimplementedTableStorageServer) SetFamilyStorage(context.Context, *SetFamilyStorageRequest) (*SetFamilyStorageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetFamilyStorage not implemented")
+}
+func (UnimplementedTableStorageServer) mustEmbedUnimplementedTableStorageServer() {}
+func (UnimplementedTableStorageServer) testEmbeddedByValue()                      {}
+
+// UnsafeTableStorageServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to TableStorageServer will
+// result in compilation errors.
+type UnsafeTableStorageServer interface {
+	mustEmbedUnimplementedTableStorageServer()
+}
+
+func RegisterTableStorageServer(s grpc.ServiceRegistrar, srv TableStorageServer) {
+	// If the following call panics, it indicates UnimplementedTableStorageServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&TableStorage_ServiceDesc, srv)
+}
+
+func _TableStorage_SetFamilyStorage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetFamilyStorageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TableStorageServer).SetFamilyStorage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TableStorage_SetFamilyStorage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TableStorageServer).SetFamilyStorage(ctx, req.(*SetFamilyStorageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// TableStorage_ServiceDesc is the grpc.ServiceDesc for TableStorage service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var TableStorage_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "tabletdb.control.v1.TableStorage",
+	HandlerType: (*TableStorageServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "SetFamilyStorage",
+			Handler:    _TableStorage_SetFamilyStorage_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "controlpb/control.proto",
+}
