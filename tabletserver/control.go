@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/tabletdb/tabletdb/internal/base"
@@ -180,12 +179,13 @@ func (s *Server) each(life context.Context, list []*tablet.Tablet, workers int, 
 // Flush implements controlpb.TabletServer.
 func (c *Control) Flush(ctx context.Context, r *controlpb.FlushRequest) (*controlpb.FlushResponse, error) {
 	list := c.s.chosen(r.Table, r.Tablets)
-	var flushed atomic.Uint32 // not those that stopped meanwhile
+	flushed := make(chan uint64, len(list)) // not those that stopped meanwhile
 	err := c.s.detached(ctx, func(life context.Context) error {
+		defer close(flushed)
 		return c.s.each(life, list, c.s.cfg.Options.Flushers, func(life context.Context, t *tablet.Tablet) error {
 			err := t.Flush(life)
 			if err == nil {
-				flushed.Add(1)
+				flushed <- uint64(t.ID())
 			}
 			return err
 		})
@@ -193,7 +193,12 @@ func (c *Control) Flush(ctx context.Context, r *controlpb.FlushRequest) (*contro
 	if err != nil {
 		return nil, err
 	}
-	return &controlpb.FlushResponse{Tablets: flushed.Load()}, nil
+	resp := &controlpb.FlushResponse{}
+	for id := range flushed {
+		resp.Flushed = append(resp.Flushed, id)
+	}
+	resp.Tablets = uint32(len(resp.Flushed))
+	return resp, nil
 }
 
 // Compact implements controlpb.TabletServer.

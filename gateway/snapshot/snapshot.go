@@ -2,11 +2,12 @@
 //
 // An image is taken in three steps: the owners flush the tablets, the records
 // are read, and one transaction stores what the image is for and compares that
-// the records, and the schema, still are what they were and that their owners
-// are those that flushed (R10). So no file of it can have been deleted, and
-// everything that was acknowledged before the first step is in a manifest of
-// it. Where a record changed in between, it is read again. Whoever dies in
-// between leaves flushed tablets behind, and nothing else.
+// the records, and the schema, still are what they were (R10). So no file of it
+// can have been deleted, and everything that was acknowledged before the first
+// step is in a manifest of it: what was flushed once stays so, whoever has the
+// tablet by then, and however it was split and merged. Where a record changed
+// in between, it is read again. Whoever dies in between leaves flushed tablets
+// behind, and nothing else.
 //
 // Backups, snapshots and clones of tables are made of images. A snapshot is a
 // key of the lock service that names manifests: while it stands, garbage

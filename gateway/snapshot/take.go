@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,8 +27,11 @@ const (
 	// patience is for calls whose context has no deadline.
 	patience = 10 * time.Minute
 	pause    = 100 * time.Millisecond
-	// captures is how often the records are read again, because some changed,
-	// before all is flushed again.
+	// answerPatience is how long a server may take to flush; it goes on when
+	// nobody waits any longer.
+	answerPatience = 30 * time.Second
+	// captures is how often the records are read again at once, because some
+	// changed.
 	captures = 10
 	// maxTablets can be restored: a clone compares and writes a record of each,
 	// and that of the table.
@@ -65,8 +71,9 @@ func (k *Taker) Take(ctx context.Context, table string, use Use) error {
 		ctx, cancel = context.WithTimeout(ctx, patience)
 		defer cancel()
 	}
+	var done flushed
 	for {
-		err := k.try(ctx, table, use)
+		err := k.try(ctx, table, &done, use)
 		if !again(err) { // done, or what was asked for is wrong, or nobody knows what became of it
 			return err
 		}
@@ -86,45 +93,39 @@ func again(err error) bool {
 	return errors.Is(err, base.ErrNotServing) || errors.Is(err, base.ErrAborted) || errors.Is(err, base.ErrUnavailable) || errors.Is(err, base.ErrFenced)
 }
 
-func (k *Taker) try(ctx context.Context, name string, use Use) error {
-	t, tablets, err := k.read(ctx, name)
-	if err != nil {
-		return err
-	}
-	if len(tablets) > maxTablets {
-		return base.Textf(base.ErrUnimplemented, "A table of %d tablets cannot be captured; at most %d", len(tablets), maxTablets)
-	}
-	id := t.ID
-	holders, err := k.flush(ctx, tablets)
-	if err != nil {
-		return err
-	}
-	bytes, err := k.size(ctx, tablets)
-	if err != nil {
-		return err
-	}
+// try takes an image in as many steps as it takes while no owner is missing.
+// What was flushed of a row's tablet since the call began stays flushed, whoever
+// has the tablet afterwards and however it is split and merged: the records name
+// manifests that hold it. So each row has to be flushed once, and the image can
+// be of records whose tablets are being moved.
+func (k *Taker) try(ctx context.Context, name string, done *flushed, use Use) error {
+	aborted := error(nil)
 	for range captures {
-		// Whatever a record says from now on, while its holder is the same, is
-		// at least what was flushed.
-		if t, tablets, err = k.read(ctx, name); err != nil {
-			return err
-		}
-		if t.ID != id {
-			return fmt.Errorf("%w: table %s was replaced by another", base.ErrNotServing, name)
-		}
-		if err := k.noneLoading(ctx, t); err != nil { // after the records were read
-			return err
-		}
-		img, cond, err := capture(t, tablets, holders)
+		t, tablets, err := k.read(ctx, name)
 		if err != nil {
 			return err
 		}
-		img.Bytes = bytes
-		if err := use(ctx, img, cond); !errors.Is(err, base.ErrAborted) {
+		if len(tablets) > maxTablets {
+			return base.Textf(base.ErrUnimplemented, "A table of %d tablets cannot be captured; at most %d", len(tablets), maxTablets)
+		}
+		done.of(t.ID)
+		if left := done.missing(tablets); len(left) > 0 {
+			if err := k.flush(ctx, left, done); err != nil {
+				return err
+			}
+			continue
+		}
+		img, cond, err := capture(t, tablets)
+		if err != nil {
 			return err
 		}
+		img.Bytes = k.size(ctx, tablets)
+		if err := use(ctx, img, cond); !errors.Is(err, base.ErrAborted) || errors.Is(err, base.ErrUndecided) {
+			return err
+		}
+		aborted = err
 	}
-	return fmt.Errorf("%w: the tablets of %s change too often", base.ErrAborted, name)
+	return fmt.Errorf("%w: the tablets of %s change too often: %w", base.ErrAborted, name, aborted)
 }
 
 func (k *Taker) read(ctx context.Context, name string) (meta.Table, []meta.Tablet, error) {
@@ -153,37 +154,15 @@ func (k *Taker) noneLoading(ctx context.Context, t meta.Table) error {
 	return err
 }
 
-// holder is who serves a tablet, and under which epoch.
-type holder struct {
-	owner base.Incarnation
-	epoch base.Epoch
-}
-
-// serving returns who serves the tablets, and which of them are where.
-func serving(tablets []meta.Tablet) (holders map[base.TabletID]holder, byAddr map[string][]uint64, err error) {
-	holders, byAddr = map[base.TabletID]holder{}, map[string][]uint64{}
-	for _, t := range tablets {
-		if t.State != meta.Serving {
-			return nil, nil, fmt.Errorf("%w: tablet %d is %v", base.ErrNotServing, t.ID, t.State)
-		}
-		holders[t.ID] = holder{t.Owner, t.Epoch}
-		byAddr[t.OwnerAddress] = append(byAddr[t.OwnerAddress], uint64(t.ID))
-	}
-	return holders, byAddr, nil
-}
-
-// atServers runs f for each server beside the others.
+// atServers runs f for each server beside the others, and returns the first
+// error when all have ended.
 func (k *Taker) atServers(ctx context.Context, byAddr map[string][]uint64, f func(context.Context, controlpb.TabletServerClient, []uint64) error) error {
-	g, ctx := errgroup.WithContext(ctx)
+	var g errgroup.Group
 	for addr, ids := range byAddr {
 		g.Go(func() error {
-			cc, err := rpc.Dial(k.network, addr)
+			err := k.atServer(ctx, addr, func(ctx context.Context, c controlpb.TabletServerClient) error { return f(ctx, c, ids) })
 			if err != nil {
-				return fmt.Errorf("dial tablet server %s: %w", addr, err)
-			}
-			defer cc.Close()
-			if err := f(ctx, controlpb.NewTabletServerClient(router.Conn(cc)), ids); err != nil {
-				return fmt.Errorf("tablet server %s: %w", addr, rpc.FromStatus(err))
+				return fmt.Errorf("tablet server %s: %w", addr, err)
 			}
 			return nil
 		})
@@ -191,67 +170,89 @@ func (k *Taker) atServers(ctx context.Context, byAddr map[string][]uint64, f fun
 	return g.Wait()
 }
 
-// flush has all tablets written out by their owners and returns who they were.
-func (k *Taker) flush(ctx context.Context, tablets []meta.Tablet) (map[base.TabletID]holder, error) {
-	holders, byAddr, err := serving(tablets)
+// atServer runs f for one server. One that does not answer for long is
+// unavailable: perhaps its tablets are another's by now.
+func (k *Taker) atServer(ctx context.Context, addr string, f func(context.Context, controlpb.TabletServerClient) error) error {
+	cc, err := rpc.Dial(k.network, addr)
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("dial: %w", err)
 	}
-	err = k.atServers(ctx, byAddr, func(ctx context.Context, c controlpb.TabletServerClient, ids []uint64) error {
-		resp, err := c.Flush(ctx, &controlpb.FlushRequest{Tablets: ids})
-		if err == nil && int(resp.Tablets) != len(ids) {
-			err = fmt.Errorf("%w: %d of %d tablets were flushed", base.ErrNotServing, resp.Tablets, len(ids))
-		}
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("flush tablets: %w", err)
+	defer cc.Close()
+	limited, cancel := context.WithTimeout(ctx, answerPatience)
+	defer cancel()
+	err = rpc.FromStatus(f(limited, controlpb.NewTabletServerClient(router.Conn(cc))))
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w: no answer in %v", base.ErrUnavailable, answerPatience)
 	}
-	return holders, nil
+	return err
 }
 
-// size returns about how many bytes the files of tablets have.
-func (k *Taker) size(ctx context.Context, tablets []meta.Tablet) (int64, error) {
-	_, byAddr, err := serving(tablets)
-	if err != nil {
-		return 0, err
-	}
-	sizes := make(chan int64, len(tablets))
-	err = k.atServers(ctx, byAddr, func(ctx context.Context, c controlpb.TabletServerClient, ids []uint64) error {
-		wanted := map[uint64]bool{}
-		for _, id := range ids {
-			wanted[id] = true
+// servers returns which of the tablets are served where.
+func servers(tablets []meta.Tablet) map[string][]uint64 {
+	byAddr := map[string][]uint64{}
+	for _, t := range tablets {
+		if t.State == meta.Serving {
+			byAddr[t.OwnerAddress] = append(byAddr[t.OwnerAddress], uint64(t.ID))
 		}
-		s, err := c.Status(ctx, &controlpb.StatusRequest{})
-		for _, t := range s.GetTablets() {
-			if wanted[t.Tablet] {
-				delete(wanted, t.Tablet) // each once
-				sizes <- int64(t.FileBytes)
-			}
+	}
+	return byAddr
+}
+
+// flush has tablets written out by their owners, and notes which were. An error
+// says that not all of them were.
+func (k *Taker) flush(ctx context.Context, tablets []meta.Tablet, done *flushed) error {
+	var mu sync.Mutex
+	written := map[uint64]bool{}
+	err := k.atServers(ctx, servers(tablets), func(ctx context.Context, c controlpb.TabletServerClient, ids []uint64) error {
+		resp, err := c.Flush(ctx, &controlpb.FlushRequest{Tablets: ids})
+		mu.Lock()
+		defer mu.Unlock()
+		for _, id := range resp.GetFlushed() {
+			written[id] = true
 		}
 		return err
 	})
-	close(sizes)
-	total := int64(0)
-	for n := range sizes {
-		total += n
+	n := 0
+	for _, t := range tablets {
+		if written[uint64(t.ID)] {
+			done.add(t)
+			n++
+		}
 	}
-	return total, err
+	if err == nil && n < len(tablets) {
+		err = fmt.Errorf("%w: %d of %d tablets are not served", base.ErrNotServing, len(tablets)-n, len(tablets))
+	}
+	if err != nil {
+		return fmt.Errorf("flush tablets: %w", err)
+	}
+	return nil
+}
+
+// size returns about how many bytes the files of tablets have: of those whose
+// servers answer.
+func (k *Taker) size(ctx context.Context, tablets []meta.Tablet) int64 {
+	var total atomic.Int64
+	_ = k.atServers(ctx, servers(tablets), func(ctx context.Context, c controlpb.TabletServerClient, ids []uint64) error {
+		s, err := c.Status(ctx, &controlpb.StatusRequest{})
+		for _, t := range s.GetTablets() {
+			if slices.Contains(ids, t.Tablet) {
+				total.Add(int64(t.FileBytes))
+			}
+		}
+		return err // it counts nothing then
+	})
+	return total.Load()
 }
 
 // capture returns the image that records make, and the conditions under which it
-// is one: that they, and the schema, still are what they were. The holders
-// flushed the tablets.
-func capture(t meta.Table, tablets []meta.Tablet, holders map[base.TabletID]holder) (Image, []lockservice.Compare, error) {
-	if wrong := meta.CheckTiling(tablets); len(wrong) > 0 { // the table is being deleted
+// is one: that they, and the schema, still are what they were.
+func capture(t meta.Table, tablets []meta.Tablet) (Image, []lockservice.Compare, error) {
+	if wrong := meta.CheckTiling(tablets); len(wrong) > 0 { // the table is being dropped
 		return Image{}, nil, fmt.Errorf("%w: tablets of table %s: %s", base.ErrNotServing, t.Name, wrong[0])
 	}
 	img := Image{Table: proto.CloneOf(t.Record)}
 	cond := []lockservice.Compare{lockservice.ModRevisionIs(t.Key(), t.Revision)}
 	for _, r := range tablets {
-		if h, ok := holders[r.ID]; !ok || h != (holder{r.Owner, r.Epoch}) || r.State != meta.Serving {
-			return Image{}, nil, fmt.Errorf("%w: tablet %d moved while it was captured", base.ErrNotServing, r.ID)
-		}
 		img.Tablets = append(img.Tablets, &adminstorepb.BackupTablet{
 			Start: r.Start, End: r.End, Manifest: meta.FileNumberProto(r.Manifest), ManifestVersion: r.ManifestVersion,
 			Flushed: uint64(r.Flushed), NextSeq: uint64(max(r.NextSeq, r.Flushed+1)),

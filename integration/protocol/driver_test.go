@@ -26,8 +26,10 @@ func (w *world) step() {
 	}
 	// Errors of what a server is asked for do not matter: it may fail.
 	switch n := w.rand.IntN(1000); {
-	case n < 520:
+	case n < 480:
 		do("reconcile", func() { w.reconcile(false) })
+	case n < 520:
+		do("keep", w.keep)
 	case n < 620:
 		do("flush", func() {
 			w.ask(func() error { _, err := s.Control().Flush(w.ctx, &controlpb.FlushRequest{}); return err })
@@ -209,23 +211,23 @@ func (w *world) reconcile(all bool) {
 			w.seal(l.Incarnation)
 		}
 	}
-	for _, t := range w.Tablets(w.ctx, w.table) {
+	tablets, deleted := w.everyTablet()
+	for _, t := range tablets {
 		if !some() {
 			continue
 		}
 		if t.State != meta.Unassigned && !alive[t.Owner] {
 			t, _ = w.commit(meta.Bump(t, time.Now()))
 		}
+		if deleted[t.Table] {
+			w.release(t)
+			continue
+		}
 		if t.State == meta.Unassigned {
 			to := w.servers[w.rand.IntN(len(w.servers))]
 			t, _ = w.commit(meta.Assign(t, meta.Server{Incarnation: to.Incarnation(), Address: to.Addr}, time.Now()))
 		}
-		if s := w.server(t.Owner); s != nil && t.ID != 0 {
-			// A tablet that is served is told of again; nothing happens.
-			_, _ = s.Control().Load(w.ctx, &controlpb.LoadRequest{Tablets: []*controlpb.TabletID{{
-				Table: uint64(t.Table), Tablet: uint64(t.ID), End: t.End, Tepoch: uint64(t.Epoch),
-			}}})
-		}
+		w.tell(t)
 	}
 }
 
@@ -328,6 +330,7 @@ func (w *world) verify() {
 				w.t.Errorf("row %s is not served at the end: %+v", row, tb)
 			}
 		}
+		w.verifyKept()
 	}
 }
 

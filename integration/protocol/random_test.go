@@ -20,6 +20,7 @@ import (
 	"cloud.google.com/go/bigtable/apiv2/bigtablepb"
 
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/rpc/memnet"
 	"github.com/tabletdb/tabletdb/lockservice"
 	lockmem "github.com/tabletdb/tabletdb/lockservice/mem"
 	"github.com/tabletdb/tabletdb/meta"
@@ -77,6 +78,9 @@ type world struct {
 	servers []*tabletservertest.Server
 	deaf    map[*tabletservertest.Server]bool
 
+	keeper     *keeper
+	keeperLock *lockmem.Client
+
 	stop     atomic.Bool // clients
 	failed   atomic.Bool
 	clients  sync.WaitGroup
@@ -100,7 +104,9 @@ func newWorld(t *testing.T, seed uint64) *world {
 		o = forgetful()
 	}
 	fx := tabletservertest.NewWith(t, o)
+	fx.Net = memnet.New()
 	w.bubble = &bubble{Fixture: fx, t: t, ctx: t.Context()}
+	w.keeper = w.newKeeper()
 	w.truth = fx.Store
 	w.faulty = faulty.New(fx.Store, faulty.Options{Seed: seed, Rules: mishaps()})
 	// As in production: the log sees each failure, all else is retried, but
@@ -142,9 +148,15 @@ func mishaps() []faulty.Rule {
 // open opens a server; its transactions suffer from now on.
 func (w *world) open() *tabletservertest.Server {
 	s := w.Open(w.ctx)
+	s.Lock.SetHook(w.mishap())
+	return s
+}
+
+// mishap is what transactions suffer from.
+func (w *world) mishap() lockmem.Hook {
 	var mu sync.Mutex
 	r := rand.New(rand.NewPCG(w.rand.Uint64(), 2))
-	s.Lock.SetHook(func(lockservice.Txn, int) lockmem.Fault {
+	return func(lockservice.Txn, int) lockmem.Fault {
 		mu.Lock()
 		defer mu.Unlock()
 		switch n := r.IntN(100); {
@@ -156,8 +168,7 @@ func (w *world) open() *tabletservertest.Server {
 			return lockmem.LandLate
 		}
 		return lockmem.Deliver
-	})
-	return s
+	}
 }
 
 func (w *world) run(steps int) {
@@ -165,7 +176,7 @@ func (w *world) run(steps int) {
 	defer w.faulty.Close()
 	var err error
 	w.table, err = w.Meta.CreateTable(w.ctx, &metapb.TableRecord{
-		Name: "projects/p/instances/i/tables/random", NextFamily: 4,
+		Name: randomTable, NextFamily: 4,
 		Families: []*metapb.Family{
 			{Id: 1, Name: "cf"},
 			{Id: 2, Name: "v1", GcRule: &adminpb.GcRule{Rule: &adminpb.GcRule_MaxNumVersions{MaxNumVersions: 1}}},
@@ -188,6 +199,8 @@ func (w *world) run(steps int) {
 		r := rand.New(rand.NewPCG(w.rand.Uint64(), 100+uint64(i)))
 		w.clients.Go(func() { w.reader(r) })
 	}
+	keeping := rand.New(rand.NewPCG(w.rand.Uint64(), 200))
+	w.clients.Go(func() { w.cloneReader(keeping) })
 	for i := 0; i < steps && !w.failed.Load(); i++ {
 		time.Sleep(time.Duration(w.rand.Int64N(int64(60 * time.Millisecond)))) // fake time
 		w.step()
@@ -199,6 +212,7 @@ func (w *world) run(steps int) {
 	w.t.Logf("%d acknowledged (%d when repeated), %d unknown, %d refused, %d reads, %d splits, %d merges; %v; %d faults, %d files collected", w.acks.Load(), w.repeats.Load(),
 		w.unknowns.Load(), w.refusals.Load(), w.reads.Load(), w.splits.Load(), w.merges.Load(), w.did, len(w.faulty.Events()), w.collected.Load())
 	w.eventful()
+	w.mustHaveKept()
 	if w.acks.Load() < int64(steps)/3 || w.reads.Load() < int64(steps)/10 {
 		w.t.Errorf("%d acknowledged writes and %d reads: little was tested", w.acks.Load(), w.reads.Load())
 	}
@@ -231,6 +245,7 @@ func (w *world) fail(format string, args ...any) {
 // settle ends all mishaps and serves everything.
 func (w *world) settle() {
 	w.faulty.SetRules()
+	w.keeperLock.SetHook(nil)
 	for _, s := range w.servers {
 		s.Lock.SetHook(nil)
 		s.Lock.Partition(false)

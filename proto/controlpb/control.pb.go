@@ -1105,7 +1105,8 @@ func (x *FlushRequest) GetTablets() []uint64 {
 
 type FlushResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tablets       uint32                 `protobuf:"varint,1,opt,name=tablets,proto3" json:"tablets,omitempty"` // that were flushed; others stopped meanwhile
+	Tablets       uint32                 `protobuf:"varint,1,opt,name=tablets,proto3" json:"tablets,omitempty"`        // how many were flushed; others stopped meanwhile
+	Flushed       []uint64               `protobuf:"varint,2,rep,packed,name=flushed,proto3" json:"flushed,omitempty"` // which
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1145,6 +1146,13 @@ func (x *FlushResponse) GetTablets() uint32 {
 		return x.Tablets
 	}
 	return 0
+}
+
+func (x *FlushResponse) GetFlushed() []uint64 {
+	if x != nil {
+		return x.Flushed
+	}
+	return nil
 }
 
 type CompactRequest struct {
@@ -3657,9 +3665,10 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\atablets\x18\x03 \x03(\v2\x1f.tabletdb.control.v1.TabletLoadR\atablets\">\n" +
 	"\fFlushRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\x04R\x05table\x12\x18\n" +
-	"\atablets\x18\x02 \x03(\x04R\atablets\")\n" +
+	"\atablets\x18\x02 \x03(\x04R\atablets\"C\n" +
 	"\rFlushResponse\x12\x18\n" +
-	"\atablets\x18\x01 \x01(\rR\atablets\"@\n" +
+	"\atablets\x18\x01 \x01(\rR\atablets\x12\x18\n" +
+	"\aflushed\x18\x02 \x03(\x04R\aflushed\"@\n" +
 	"\x0eCompactRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\x04R\x05table\x12\x18\n" +
 	"\atablets\x18\x02 \x03(\x04R\atablets\"+\n" +
