@@ -205,12 +205,12 @@ func (c *Control) Flush(ctx context.Context, r *controlpb.FlushRequest) (*contro
 func (c *Control) Compact(ctx context.Context, r *controlpb.CompactRequest) (*controlpb.CompactResponse, error) {
 	list := c.s.chosen(r.Table, r.Tablets)
 	err := c.s.detached(ctx, func(life context.Context) error {
-		return c.s.each(life, list, c.s.cfg.Options.Compactors, func(life context.Context, t *tablet.Tablet) error {
+		_, slots, _ := c.s.pool.Stats()
+		return c.s.each(life, list, c.s.cfg.Options.Compactors+slots, func(life context.Context, t *tablet.Tablet) error {
 			if err := t.Flush(life); err != nil {
 				return err
 			}
-			_, err := t.Compact(life, true)
-			return err
+			return c.s.compactNow(life, t)
 		})
 	})
 	if err != nil {

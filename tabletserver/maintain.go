@@ -14,26 +14,12 @@ import (
 const retryDelay = time.Second
 
 func (s *Server) flushOne(t *tablet.Tablet) {
-	s.afterwards(t, "flush", t.Flush(s.life), s.flushes)
-}
-
-// compactOne merges until nothing needs it.
-func (s *Server) compactOne(t *tablet.Tablet) {
-	for s.life.Err() == nil {
-		again, err := t.Compact(s.life, false)
-		if err != nil {
-			s.afterwards(t, "compaction", err, s.compacts)
-			return
-		}
-		if !again {
-			return
-		}
-	}
+	s.afterwards(t, "flush", t.Flush(s.life), s.flushes.add)
 }
 
 // afterwards queues a tablet again whose work failed for a reason that may
 // pass.
-func (s *Server) afterwards(t *tablet.Tablet, what string, err error, q *queue) {
+func (s *Server) afterwards(t *tablet.Tablet, what string, err error, add func(*tablet.Tablet)) {
 	switch {
 	case err == nil || s.life.Err() != nil:
 	case errors.Is(err, tablet.ErrLost):
@@ -43,7 +29,7 @@ func (s *Server) afterwards(t *tablet.Tablet, what string, err error, q *queue) 
 		s.log.Error(what+" found damage; the tablet stays as it is", "tablet", uint64(t.ID()), "err", err)
 	default:
 		s.log.Warn(what+" failed; it is tried again", "tablet", uint64(t.ID()), "err", err)
-		time.AfterFunc(retryDelay, func() { q.add(t) })
+		time.AfterFunc(retryDelay, func() { add(t) })
 	}
 }
 

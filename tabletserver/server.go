@@ -21,6 +21,7 @@ import (
 	"github.com/tabletdb/tabletdb/proto/metapb"
 	"github.com/tabletdb/tabletdb/sstable"
 	"github.com/tabletdb/tabletdb/tabletserver/commitlog"
+	"github.com/tabletdb/tabletdb/tabletserver/offload"
 	"github.com/tabletdb/tabletdb/tabletserver/schema"
 	"github.com/tabletdb/tabletdb/tabletserver/tablet"
 )
@@ -40,7 +41,8 @@ type Config struct {
 	// StatusAddress is where /metrics is; for people.
 	StatusAddress string
 	// Network is how other tablet servers are asked whether the bucket answers
-	// them; nil: they are not asked, and a log that stalls is waited for.
+	// them, and compactors to compact; nil: they are not asked, a log that
+	// stalls is waited for, and compactions are done in this process.
 	Network rpc.Network
 	// Memory takes the accounts of the server, beside those of what stands before
 	// it; nil: one of its own.
@@ -83,6 +85,15 @@ type Options struct {
 	Loaders, Flushers, Compactors int
 	// NoCompaction leaves merging to those who ask for it.
 	NoCompaction bool
+	// NoOffload keeps all compactions in this process, also where there are
+	// workers.
+	NoOffload bool
+	// OffloadBytes is from which size of its input on a compaction is given to
+	// a worker; 4 MiB.
+	OffloadBytes int64
+	// OffloadPatience is how long a compaction that can wait does so for a
+	// worker, while all are busy; 2 s.
+	OffloadPatience time.Duration
 	// Heat says how requests are counted by row and time.
 	Heat heatmap.Options
 }
@@ -106,6 +117,10 @@ func (o *Options) EnsureDefaults() {
 	def(&o.Loaders, 64)
 	def(&o.Flushers, 4)
 	def(&o.Compactors, 2)
+	def64(&o.OffloadBytes, 4<<20)
+	if o.OffloadPatience == 0 {
+		o.OffloadPatience = 2 * time.Second
+	}
 	if o.TruncateInterval == 0 {
 		o.TruncateInterval = 2 * time.Second
 	}
@@ -122,7 +137,7 @@ func (o *Options) validate() error {
 	}
 	t := &o.Tablet
 	need(o.MemoryBytes >= 1<<20, "memory must be at least 1 MiB")
-	need(o.SessionTTL >= 0 && o.TruncateInterval > 0, "times must not be negative")
+	need(o.SessionTTL >= 0 && o.TruncateInterval > 0 && o.OffloadPatience >= 0, "times must not be negative")
 	need(t.MemtableBytes >= 1<<10, "memory for memtables must be at least 4 KiB, and a quarter of that for each")
 	need(o.MetadataBytes >= 0, "memory for metadata must not be negative")
 	need(t.FileBytes >= 1<<10, "files must be at least 1 KiB")
@@ -150,7 +165,8 @@ type Server struct {
 	loading  chan struct{}
 	adopting chan struct{} // permits for adoptions of bulk loads
 	flushes  *queue
-	compacts *queue
+	compacts *compactions
+	pool     *offload.Pool // nil: nobody else compacts
 	rates    rates
 	heat     *heatmap.Recorder
 	acked    atomic.Int64 // time of the last acknowledgement, in nanoseconds since started; 0: none
@@ -177,7 +193,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 		cfg: cfg, meta: meta.NewStore(cfg.LockService), started: time.Now(),
 		cache: sstable.NewCache(cfg.Options.CacheBytes), done: make(chan struct{}),
 		loading: make(chan struct{}, cfg.Options.Loaders), adopting: make(chan struct{}, cfg.Options.Flushers),
-		flushes: newQueue(), compacts: newQueue(), heat: heatmap.NewRecorder(cfg.Options.Heat, time.Now()),
+		flushes: newQueue(), compacts: newCompactions(), heat: heatmap.NewRecorder(cfg.Options.Heat, time.Now()),
 	}
 	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.open(ctx); err != nil {
@@ -231,7 +247,15 @@ func (s *Server) open(ctx context.Context) (err error) {
 		Incarnation: meta.IncarnationProto(self), Address: s.cfg.Address, Name: s.cfg.Name, Zone: s.cfg.Zone,
 		Version: s.cfg.Version, StartedUs: s.started.UnixMicro(), StatusAddress: s.cfg.StatusAddress,
 	}
-	return s.meta.RegisterServer(ctx, s.record)
+	if err := s.meta.RegisterServer(ctx, s.record); err != nil {
+		return err
+	}
+	if s.cfg.Network != nil && !o.NoOffload {
+		s.pool = offload.OpenPool(offload.PoolConfig{
+			Meta: s.meta, Network: s.cfg.Network, Name: s.cfg.Name, Zone: s.cfg.Zone, MinBytes: o.OffloadBytes, Logger: s.log,
+		})
+	}
+	return nil
 }
 
 func (s *Server) wantCompact(t *tablet.Tablet) {
@@ -248,7 +272,10 @@ func (s *Server) start() {
 		run(func() { s.flushes.work(s.life, s.flushOne) })
 	}
 	for range o.Compactors {
-		run(func() { s.compacts.work(s.life, s.compactOne) })
+		run(s.compactHere)
+	}
+	if s.pool != nil {
+		run(s.compactAway)
 	}
 	run(s.truncateLoop)
 	run(s.memoryLoop)
@@ -270,6 +297,7 @@ func (s *Server) start() {
 		s.wal.Abandon()
 		s.wal.Close(context.WithoutCancel(s.life))
 		s.env.Schemas.Close()
+		s.pool.Close()
 		if errors.Is(s.Err(), errStalled) { // reads have stopped: nobody need wait for the lease
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(s.life), 10*time.Second)
 			s.session.Close(ctx)

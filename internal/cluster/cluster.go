@@ -25,6 +25,7 @@ import (
 	storemem "github.com/tabletdb/tabletdb/objstore/mem"
 	"github.com/tabletdb/tabletdb/objstore/openstore"
 	"github.com/tabletdb/tabletdb/tabletserver"
+	"github.com/tabletdb/tabletdb/tabletserver/offload"
 )
 
 // Config describes a whole cluster in one process.
@@ -43,6 +44,9 @@ type Config struct {
 	// LockServers, Masters and TabletServers are how many of each there are;
 	// 1, 1 and 2.
 	LockServers, Masters, TabletServers int
+	// Compactors is how many workers compact for the tablet servers; 0: these
+	// do it themselves.
+	Compactors int
 	// LockAddr is where the first lock server listens (the others on ports of
 	// their own), GatewayAddr where the Bigtable endpoint is. "" is any port
 	// of the loopback interface; GatewayAddr "none" leaves it out.
@@ -67,9 +71,10 @@ type Config struct {
 	// Zones are given to tablet servers in turn; none: they have none.
 	Zones []string
 
-	Lock   lockserver.Options
-	Master master.Options
-	Tablet tabletserver.Options
+	Lock      lockserver.Options
+	Master    master.Options
+	Tablet    tabletserver.Options
+	Compactor offload.WorkerOptions
 }
 
 func (c *Config) ensureDefaults() {
@@ -90,6 +95,9 @@ func (c *Config) ensureDefaults() {
 	}
 	if c.Master.TTL == 0 {
 		c.Master.TTL = SessionTTL
+	}
+	if c.Compactor.SessionTTL == 0 {
+		c.Compactor.SessionTTL = SessionTTL
 	}
 }
 
@@ -117,6 +125,9 @@ type Cluster struct {
 		gateway *GatewayNode
 		clients []lockservice.Client
 		started int // tablet servers ever started
+
+		compactors        []*CompactorNode
+		compactorsStarted int
 	}
 }
 
@@ -168,6 +179,11 @@ func (c *Cluster) open(ctx context.Context) (err error) {
 	}
 	for range c.cfg.TabletServers {
 		if _, err := c.StartTabletServer(ctx); err != nil {
+			return err
+		}
+	}
+	for range c.cfg.Compactors {
+		if _, err := c.StartCompactor(ctx); err != nil {
 			return err
 		}
 	}
@@ -486,6 +502,9 @@ func (c *Cluster) Close(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
+	for _, n := range c.Compactors() {
+		errs = append(errs, n.Close(ctx))
+	}
 	return errors.Join(append(errs, c.closeBase())...)
 }
 
@@ -496,6 +515,9 @@ func (c *Cluster) Kill() {
 		c.mu.gateway.front.close()
 	}
 	for _, n := range c.TabletServers() {
+		n.Kill()
+	}
+	for _, n := range c.Compactors() {
 		n.Kill()
 	}
 	for _, n := range c.Masters() {

@@ -44,6 +44,7 @@ type Schema struct {
 
 	writes mutation.Families
 	byID   map[base.FamilyID]*Family
+	stored meta.Table
 }
 
 // Compile makes a Schema of a stored one. An error wraps base.ErrCorrupt: what
@@ -53,6 +54,7 @@ func Compile(t meta.Table) (*Schema, error) {
 		Table: t.ID, Name: t.Name, Revision: t.Revision, Deleted: t.Record.Deleted,
 		Families: make([]Family, len(t.Record.Families)),
 		byID:     make(map[base.FamilyID]*Family, len(t.Record.Families)),
+		stored:   t,
 		writes:   mutation.Families{ByName: make(map[string]mutation.FamilySpec, len(t.Record.Families)), Unit: mutation.UnitMillis},
 	}
 	if t.Record.GetSpec().GetGranularity() == adminpb.Table_MICROS {
@@ -87,3 +89,7 @@ func (s *Schema) Unit() int64 { return s.writes.Unit }
 // ByID returns the family with that id, or nil: it was dropped, and its cells
 // are garbage.
 func (s *Schema) ByID(id base.FamilyID) *Family { return s.byID[id] }
+
+// Stored returns what the schema was made of; Compile makes the same of it
+// anywhere. It must not be changed.
+func (s *Schema) Stored() meta.Table { return s.stored }

@@ -36,10 +36,13 @@ func (t *Tablet) lockCompaction(ctx context.Context, wait bool) (ok bool, err er
 }
 
 // Compact merges the runs that compact.Pick says, or with major all of them, into
-// a run for each locality group that they have anything of, and reports whether there was something to merge. The merge runs beside
-// flushes; only its commit excludes them. One compaction of a tablet runs at a
-// time: while one does, a major one waits, and any other returns at once.
-func (t *Tablet) Compact(ctx context.Context, major bool) (merged bool, err error) {
+// a run for each locality group that they have anything of, and reports whether
+// there was something to merge. The merge runs beside flushes; only its commit
+// excludes them. One compaction of a tablet runs at a time: while one does, a
+// major one waits, and any other returns at once. Where away is not nil the
+// merge is done there; if that fails the error wraps ErrElsewhere, and nothing
+// has changed.
+func (t *Tablet) Compact(ctx context.Context, major bool, away Elsewhere) (merged bool, err error) {
 	if ok, err := t.lockCompaction(ctx, major); !ok {
 		return false, err
 	}
@@ -58,12 +61,19 @@ func (t *Tablet) Compact(ctx context.Context, major bool) (merged bool, err erro
 	if err != nil {
 		return false, fmt.Errorf("compact tablet %d: %w", t.id, err)
 	}
+	if away != nil && !away.Takes(task) {
+		return false, ErrSmall
+	}
 	size := task.Size()
 	var written int64
 	what := fmt.Sprintf("runs %s of %d: %s", places(p.Runs), len(v.runs), p.Reason)
+	if away != nil {
+		what += ", at worker " + away.String()
+	}
 	job := t.begin("compaction", what, size)
 	defer func() { t.env.Jobs.end(job, written, err) }()
-	out, err := t.mergeFiles(ctx, task)
+	out, err := t.merge(ctx, task, what, away, job)
+	defer func() { releaseAll(out.held) }()
 	if err != nil {
 		return false, fmt.Errorf("compact tablet %d: %w", t.id, err)
 	}
@@ -84,6 +94,10 @@ func (t *Tablet) Compact(ctx context.Context, major bool) (merged bool, err erro
 	written = out.size()
 	t.env.Counts.Compactions.Add(1)
 	t.env.Counts.CompactedBytes.Add(written)
+	if away != nil {
+		t.env.Counts.Elsewhere.Add(1)
+		t.env.Counts.ElsewhereBytes.Add(written)
+	}
 	t.event("compacted %s: %d KiB to %d KiB in %v", what, size>>10, written>>10, time.Since(began).Round(time.Millisecond))
 	return true, nil
 }
@@ -107,6 +121,31 @@ func places(list []int) string {
 		return fmt.Sprintf("%d to %d", first, last)
 	}
 	return strings.Trim(fmt.Sprint(list), "[]")
+}
+
+// merge does a job, here or elsewhere, unless the tablet stops meanwhile: then
+// its result would be good for nothing.
+func (t *Tablet) merge(ctx context.Context, task *compact.Job, what string, away Elsewhere, job *Job) (output, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-t.stopped:
+			cancel(t.errNotServing())
+		case <-ctx.Done():
+		}
+	}()
+	var out output
+	var err error
+	if away != nil {
+		out, err = t.mergeElsewhere(ctx, task, what, away, job.soFar.Store)
+	} else {
+		out, err = t.mergeFiles(ctx, task)
+	}
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	return out, err
 }
 
 // mergeFiles does a job of this tablet's. On an error nothing that was written
@@ -162,6 +201,32 @@ func groupsOf(sch *schema.Schema, r manifest.Run) []int {
 		}
 	}
 	return groups
+}
+
+// Urgent reports whether the tablet has so many runs that reads suffer.
+func (t *Tablet) Urgent() bool {
+	v := t.view.Load()
+	most := t.env.Options.Compaction.MaxRuns
+	if v == nil || len(v.manifest.Runs) <= most {
+		return false
+	}
+	count := map[base.FamilyID]int{} // runs that matter to a family
+	any := 0                         // that may matter to all
+	for _, r := range v.manifest.Runs {
+		families := manifest.Families(r)
+		if families == nil {
+			any++
+		}
+		for _, f := range families {
+			count[f]++
+		}
+	}
+	for _, n := range count {
+		if any+n > most {
+			return true
+		}
+	}
+	return any > most
 }
 
 // replaceRuns exchanges the runs in old, which m has in this order (newer ones

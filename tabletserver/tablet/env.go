@@ -48,6 +48,9 @@ type Env struct {
 // Counts counts flushes, compactions and adoptions of bulk loads.
 type Counts struct {
 	Flushes, FlushedBytes, Compactions, CompactedBytes, Adoptions, AdoptedBytes atomic.Int64
+	// Of the compactions, those that were merged elsewhere; merges elsewhere
+	// that failed, and of these the ones whose result was refused.
+	Elsewhere, ElsewhereBytes, Failed, Refused atomic.Int64
 }
 
 // Self is the incarnation of the server.

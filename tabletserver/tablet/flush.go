@@ -129,6 +129,7 @@ func (t *Tablet) ownFrom(rec meta.Tablet, flushed []*mem) base.Position {
 type output struct {
 	runs    []manifest.Run    // one for each locality group that had anything
 	numbers []base.FileNumber // drawn; decided when the commit is
+	held    []*handle         // of files that stay open until the view has them
 }
 
 // size is how many bytes were written, files into how many files.

@@ -3,6 +3,7 @@ package tablet
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tabletdb/tabletdb/internal/base"
@@ -20,6 +21,8 @@ type Job struct {
 	BytesOut int64         // written to files
 	Detail   string
 	Err      string // why it failed; "": it did not, or not yet
+
+	soFar *atomic.Int64 // while it runs elsewhere, what it has written
 }
 
 // keptJobs is how many jobs of each kind that ended are remembered.
@@ -37,7 +40,7 @@ type Jobs struct {
 
 // begin takes note of a job; whoever began it calls end.
 func (t *Tablet) begin(kind, detail string, bytes int64) *Job {
-	j := &Job{Kind: kind, Tablet: t.id, Table: t.table, Started: time.Now(), BytesIn: bytes, Detail: detail}
+	j := &Job{Kind: kind, Tablet: t.id, Table: t.table, Started: time.Now(), BytesIn: bytes, Detail: detail, soFar: new(atomic.Int64)}
 	js := &t.env.Jobs
 	js.mu.Lock()
 	defer js.mu.Unlock()
@@ -72,7 +75,8 @@ func (js *Jobs) List() (running, recent []Job) {
 	defer js.mu.Unlock()
 	for j := range js.mu.running {
 		running = append(running, *j)
-		running[len(running)-1].Elapsed = time.Since(j.Started)
+		x := &running[len(running)-1]
+		x.Elapsed, x.BytesOut = time.Since(j.Started), j.soFar.Load()
 	}
 	slices.SortFunc(running, func(a, b Job) int { return a.Started.Compare(b.Started) })
 	for _, list := range js.mu.recent {
