@@ -159,11 +159,17 @@ func (s *Server) compactHere() {
 
 // compactOne does the next compaction of a tablet, if it needs one.
 func (s *Server) compactOne(t *tablet.Tablet) {
-	again, err := t.Compact(s.life, false, nil)
-	s.afterwards(t, "compaction", err, s.compacts.add)
-	if again && err == nil {
+	_, err := t.Compact(s.life, false, nil)
+	s.compacted(t, err)
+}
+
+// compacted puts a tablet into the list again that needs another compaction, or
+// whose last one failed for a reason that may pass.
+func (s *Server) compacted(t *tablet.Tablet, err error) {
+	if err == nil && t.NeedsCompaction(s.life) {
 		s.compacts.add(t)
 	}
+	s.afterwards(t, "compaction", err, s.compacts.add)
 }
 
 // compactAway gives tablets to workers as these have slots, until the server
@@ -201,7 +207,7 @@ func (s *Server) dispatch(slot *offload.Slot) {
 	}
 	s.workers.Go(func() {
 		defer slot.Release()
-		again, err := w.t.Compact(s.life, false, slot)
+		_, err := w.t.Compact(s.life, false, slot)
 		switch {
 		case errors.Is(err, base.ErrOverloaded): // with others' jobs
 			s.compacts.put(w)
@@ -211,10 +217,8 @@ func (s *Server) dispatch(slot *offload.Slot) {
 			}
 			w.here = true
 			s.compacts.put(w)
-		case again && err == nil:
-			s.compacts.add(w.t)
 		default:
-			s.afterwards(w.t, "compaction", err, s.compacts.add)
+			s.compacted(w.t, err)
 		}
 	})
 }

@@ -199,8 +199,8 @@ func (p *Pool) Stats() (workers, slots, used int) {
 	return len(p.mu.members), slots, used
 }
 
-// Usable reports whether there is a worker, busy or not, that has not just
-// failed.
+// Usable reports whether there is a worker, busy or not, that has not failed
+// lately.
 func (p *Pool) Usable() bool {
 	if p == nil {
 		return false
@@ -208,7 +208,7 @@ func (p *Pool) Usable() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, m := range p.mu.members {
-		if m.failures == 0 {
+		if m.failures == 0 || !time.Now().Before(m.rest) {
 			return true
 		}
 	}

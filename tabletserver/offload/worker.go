@@ -123,14 +123,27 @@ func (w *Worker) register(ctx context.Context) error {
 	if err := w.meta.RegisterCompactor(ctx, rec); err != nil {
 		return errors.Join(err, s.Close(ctx))
 	}
+	if !w.adopt(s, rec) { // it came too late
+		return errors.Join(errClosed, s.Close(context.WithoutCancel(ctx)))
+	}
+	return nil
+}
+
+// adopt makes s the session, unless the worker shuts down.
+func (w *Worker) adopt(s lockservice.Session, rec *compactorpb.Record) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.mu.closing { // it came too late
-		s.Abandon()
-		return errClosed
+	if w.mu.closing {
+		return false
 	}
 	w.mu.session, w.mu.record = s, rec
-	return nil
+	return true
+}
+
+func (w *Worker) isClosing() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mu.closing
 }
 
 // stayRegistered opens another session when one has expired.
@@ -142,6 +155,9 @@ func (w *Worker) stayRegistered() {
 		select {
 		case <-s.Expired():
 		case <-w.life.Done():
+			return
+		}
+		if w.isClosing() { // that is why
 			return
 		}
 		w.log.Warn("session of the compactor has expired; opening another", "server", s.ID().String())

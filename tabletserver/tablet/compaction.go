@@ -25,13 +25,28 @@ func (t *Tablet) lockCompaction(ctx context.Context, wait bool) (ok bool, err er
 	default:
 	}
 	if !wait {
-		return false, nil
+		t.missed.Store(true)
+		select { // whoever it was may not have seen that
+		case t.compacting <- struct{}{}:
+			return true, nil
+		default:
+			return false, nil
+		}
 	}
 	select {
 	case t.compacting <- struct{}{}:
 		return true, nil
 	case <-ctx.Done():
 		return false, fmt.Errorf("compact tablet %d: %w", t.id, context.Cause(ctx))
+	}
+}
+
+// unlockCompaction lets others compact. Who came meanwhile and did not wait may
+// have come for a run that was not seen.
+func (t *Tablet) unlockCompaction() {
+	<-t.compacting
+	if t.missed.Swap(false) {
+		t.env.WantCompact(t)
 	}
 }
 
@@ -46,7 +61,7 @@ func (t *Tablet) Compact(ctx context.Context, major bool, away Elsewhere) (merge
 	if ok, err := t.lockCompaction(ctx, major); !ok {
 		return false, err
 	}
-	defer func() { <-t.compacting }()
+	defer t.unlockCompaction()
 	v, _, err := t.acquireView(false)
 	if err != nil {
 		return false, err
@@ -201,6 +216,22 @@ func groupsOf(sch *schema.Schema, r manifest.Run) []int {
 		}
 	}
 	return groups
+}
+
+// NeedsCompaction reports whether there is something to merge, and nobody who
+// does.
+func (t *Tablet) NeedsCompaction(ctx context.Context) bool {
+	if ok, _ := t.lockCompaction(ctx, false); !ok {
+		return false // whoever is at it asks for another
+	}
+	defer t.unlockCompaction()
+	v, _, err := t.acquireView(false)
+	if err != nil {
+		return false
+	}
+	defer v.release()
+	_, ok, err := t.pick(ctx, v, false)
+	return ok && err == nil
 }
 
 // Urgent reports whether the tablet has so many runs that reads suffer.

@@ -70,8 +70,10 @@ type Tablet struct {
 	// record is the tablet's record as last committed or read; guarded by
 	// change, which loading and the changes hold.
 	record meta.Tablet
-	// compacting is held by the one compaction under way.
+	// compacting is held by the one compaction under way; missed: somebody came
+	// meanwhile.
 	compacting chan struct{}
+	missed     atomic.Bool
 	// foreign is the highest sequence that was replayed from entries that the
 	// record still holds; guarded by change. 0: none.
 	foreign base.Seq

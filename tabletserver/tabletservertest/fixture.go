@@ -43,10 +43,12 @@ type Fixture struct {
 	// Over, if set, is put over the store of each server, such as a cache.
 	Over func(objstore.Store) objstore.Store
 	// Net, if set, is where the servers that are opened answer gRPC, at their
-	// addresses: data and control.
+	// addresses, data and control, and how they reach workers. Each server is a
+	// node of its name, ts1 and so on, and each worker of its own.
 	Net *memnet.Net
 
 	servers []*Server
+	workers []*Worker
 	names   int
 }
 
@@ -58,6 +60,7 @@ type Server struct {
 	Lock     *lockmem.Client
 	Store    *Spy
 	LogStore *Spy
+	Name     string
 	Addr     string
 
 	client *client
@@ -87,6 +90,9 @@ func (f *Fixture) Close() {
 			s.grpc.Stop()
 		}
 	}
+	for _, w := range f.workers {
+		w.Kill()
+	}
 	f.Lock.Close()
 }
 
@@ -113,11 +119,12 @@ func (f *Fixture) Open(ctx context.Context) *Server {
 		store = f.Over(store)
 	}
 	name := fmt.Sprintf("ts%d", f.names)
+	x.Name = name
 	var err error
 	x.Addr = name + ":1"
 	x.Server, err = tabletserver.Open(ctx, tabletserver.Config{
 		LockService: x.client, Store: store, LogStore: x.LogStore, Address: x.Addr, Name: name,
-		Logger: f.Logger(), Options: f.Options,
+		Logger: f.Logger(), Options: f.Options, Network: f.network(name),
 	})
 	f.Must(err)
 	if f.Net != nil {
@@ -135,6 +142,14 @@ func (f *Fixture) listen(x *Server, node string) {
 	route.Register(x.grpc, x.Server, nil)
 	controlpb.RegisterTabletServerServer(x.grpc, x.Control())
 	go x.grpc.Serve(l) // until Close
+}
+
+// network is the network of a server; nil: it has none.
+func (f *Fixture) network(name string) rpc.Network {
+	if f.Net == nil {
+		return nil
+	}
+	return f.Net.Node(name)
 }
 
 // Server returns the server of an incarnation, if it still runs; else nil.
