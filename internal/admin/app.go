@@ -147,6 +147,7 @@ Row keys, qualifiers and values with bytes that cannot be printed are shown as
 	r.addCluster(root)
 	r.addData(root)
 	r.addInside(root)
+	addExamples(root, examples())
 	return root
 }
 

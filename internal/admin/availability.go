@@ -88,7 +88,7 @@ func unserved(r *availability.Report) error {
 }
 
 func (e *env) measureOnce(ctx context.Context, c availability.Config, limit int) error {
-	bar := newBar(e.run.app, 0, "probing")
+	bar := newBar(e.run.app, 1, "probing")
 	c.Progress = func(done, total int) { bar.set(int64(done), int64(total)) }
 	r, err := availability.Measure(ctx, c)
 	bar.finish()

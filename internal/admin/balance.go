@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +19,7 @@ import (
 
 func (r *run) balanceCommand() *cobra.Command {
 	c := group("balance", "Let the master move, split and merge tablets, or not",
-		r.setBalanceCommand("on", "Let the master decide", false), r.setBalanceCommand("off", "Leave tablets as they are, but for drained servers", true), r.balanceExplainCommand())
+		r.setBalanceCommand("on", "Let the master decide", false), r.setBalanceCommand("off", "Leave tablets as they are, but for drained servers", true), r.balanceExplainCommand(), r.balanceWaitCommand())
 	c.Long = `The master moves tablets from busy servers to idle ones, splits tablets that are
 large or busy, and merges small idle ones. That can be turned off; it stays off
 until it is turned on, whoever is the master. What is asked for by hand is done in
@@ -72,6 +73,66 @@ func (r *run) balanceExplainCommand() *cobra.Command {
 	})
 	c.Flags().Uint32Var(&limit, "limit", 50, "show that many (0: all that are remembered)")
 	return c
+}
+
+func (r *run) balanceWaitCommand() *cobra.Command {
+	var quiet time.Duration
+	c := long(r.command("wait", "Wait until the master has nothing to move, split or merge", cobra.NoArgs, func(ctx context.Context, e *env, _ []string) error {
+		if quiet <= 0 {
+			return usagef("--quiet must be positive")
+		}
+		done, err := e.awaitBalance(ctx, quiet)
+		if err != nil {
+			return err
+		}
+		type answer struct {
+			Decisions int `json:"decisions"`
+		}
+		return e.out.Print(answer{done}, func(p *output.Page) { p.Line("balanced; %d decisions were carried out meanwhile", done) })
+	}))
+	c.Flags().DurationVar(&quiet, "quiet", 12*time.Second, "how long nothing must have been decided; the master looks every 5 s")
+	c.Long = `Wait until all tablets are served, nothing is under way and nothing was decided for
+some time. While balancing is off, this is what drained servers and operators ask for.`
+	return c
+}
+
+// awaitBalance returns once nothing was under way or decided for that long, and
+// how many decisions there were.
+func (e *env) awaitBalance(ctx context.Context, quiet time.Duration) (decisions int, err error) {
+	b := newBar(e.run.app, -1, "balancing")
+	defer b.finish()
+	seen, last := map[int64]bool{}, time.Now()
+	began := last
+	err = e.poll(ctx, func() (bool, error) {
+		var r *controlpb.ExplainResponse
+		err := e.askMaster(ctx, func(ctx context.Context, m controlpb.MasterClient) (err error) {
+			r, err = m.Explain(ctx, &controlpb.ExplainRequest{})
+			return err
+		})
+		if err != nil {
+			return false, err
+		}
+		for _, d := range r.GetDecisions() {
+			if time.UnixMicro(d.AtUs).After(began) && !seen[d.AtUs] {
+				seen[d.AtUs] = true
+				last = time.Now()
+				b.step(1)
+			}
+		}
+		if r.GetUnderWay() > 0 || r.GetIdleBecause() != "" {
+			last = time.Now()
+		}
+		b.say("balancing: %d under way, %d decided%s", r.GetUnderWay(), len(seen), because(r.GetIdleBecause()))
+		return time.Since(last) >= quiet, nil
+	})
+	return len(seen), err
+}
+
+func because(idle string) string {
+	if idle == "" {
+		return ""
+	}
+	return ", waiting: " + idle
 }
 
 // hotTablet is what a tablet does.

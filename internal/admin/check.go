@@ -30,7 +30,7 @@ func (r *run) checkCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		bar := newBar(e.run.app, 0, "checking")
+		bar := newBar(e.run.app, 1, "checking")
 		defer bar.finish()
 		cfg := fsck.Config{
 			LockService: e.ls, Store: store, Deep: f.deep,

@@ -169,7 +169,10 @@ func (r *run) restartCommand() *cobra.Command {
 			Restarted []string `json:"restarted"`
 		}
 		a := answer{Restarted: []string{}}
-		for _, name := range args {
+		for i, name := range args {
+			if len(args) > 1 {
+				fmt.Fprintf(e.run.app.Stderr, "server %d of %d:\n", i+1, len(args))
+			}
 			name, err := e.restart(ctx, name, command)
 			if err != nil {
 				return fmt.Errorf("restart %s: %w (restarted before: %v)", name, err, a.Restarted)
@@ -210,10 +213,13 @@ func (e *env) restart(ctx context.Context, server, command string) (string, erro
 			return name, err
 		}
 	}
+	b := newBar(e.run.app, -1, "waiting for "+name)
 	err = e.poll(ctx, func() (bool, error) {
 		now, err := e.incarnation(ctx, name)
+		b.step(1)
 		return before.Compare(now) < 0, err
 	})
+	b.finish()
 	if err != nil {
 		return name, err
 	}

@@ -65,6 +65,10 @@ func (e *env) chosen(ctx context.Context, args []string, tablet string) ([]meta.
 	return []meta.Tablet{t}, err
 }
 
+// atOnce is how many tablets one server is asked to work on by one call: enough
+// to keep it busy, few enough to see it go on.
+const atOnce = 64
+
 func (e *env) maintain(ctx context.Context, tablets []meta.Tablet, past string, f func(context.Context, controlpb.TabletServerClient, []uint64) (uint32, error)) error {
 	byServer := map[string][]uint64{}
 	for _, t := range tablets {
@@ -74,12 +78,22 @@ func (e *env) maintain(ctx context.Context, tablets []meta.Tablet, past string, 
 	}
 	addrs := slices.Sorted(maps.Keys(byServer))
 	counts, errs := make([]uint32, len(addrs)), make([]error, len(addrs))
+	bar := newBar(e.run.app, int64(len(tablets)), "being "+past)
+	defer bar.finish()
 	each(len(addrs), func(i int) {
-		errs[i] = e.askServer(addrs[i], func(s controlpb.TabletServerClient) (err error) {
-			counts[i], err = f(ctx, s, byServer[addrs[i]])
-			return err
+		errs[i] = e.askServer(addrs[i], func(s controlpb.TabletServerClient) error {
+			for batch := range slices.Chunk(byServer[addrs[i]], atOnce) {
+				n, err := f(ctx, s, batch)
+				counts[i] += n
+				bar.step(int64(len(batch)))
+				if err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 	})
+	bar.finish()
 	type answer struct {
 		Tablets uint32 `json:"tablets"`
 		Skipped int    `json:"skipped"` // that are not served, or moved meanwhile

@@ -19,7 +19,13 @@ func (r *run) gcCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		bar := newBar(e.run.app, 1, "collecting")
+		defer bar.finish()
 		report, err := gc.Run(ctx, gc.Config{
+			Progress: func(what string, done, total int) {
+				bar.say("%s", what)
+				bar.set(int64(done), int64(total))
+			},
 			LockService: e.ls, Store: store, Manifest: manifest.Files(store), DryRun: dryRun,
 			Ask: func(ctx context.Context, s meta.Server) (x gc.Server, err error) {
 				err = e.askServer(s.Address, func(c controlpb.TabletServerClient) (err error) {
@@ -29,6 +35,7 @@ func (r *run) gcCommand() *cobra.Command {
 				return x, err
 			},
 		})
+		bar.finish()
 		if err != nil {
 			return err
 		}

@@ -167,9 +167,12 @@ func (r *run) lockGetCommand() *cobra.Command {
 }
 
 func (r *run) lockLsCommand() *cobra.Command {
-	var limit int
+	var l listing
 	var values bool
 	c := r.command("ls [prefix]", "List keys", cobra.MaximumNArgs(1), func(ctx context.Context, e *env, args []string) error {
+		if err := l.check(); err != nil {
+			return err
+		}
 		var prefix []byte
 		if len(args) > 0 {
 			var err error
@@ -181,12 +184,12 @@ func (r *run) lockLsCommand() *cobra.Command {
 		if len(prefix) > 0 {
 			end = lockservice.PrefixEnd(string(prefix))
 		}
-		kvs, _, err := e.ls.List(ctx, string(prefix), end, lockservice.ReadOptions{Limit: limit})
+		kvs, _, err := e.ls.List(ctx, string(prefix), end, lockservice.ReadOptions{})
 		if err != nil {
 			return err
 		}
 		list := []keyInfo{}
-		for _, kv := range kvs {
+		for _, kv := range kvs[:l.take(e, len(kvs))] {
 			list = append(list, newKeyInfo(kv, values))
 		}
 		return e.out.Print(list, func(p *output.Page) {
@@ -205,9 +208,10 @@ func (r *run) lockLsCommand() *cobra.Command {
 				}
 				p.Row(row...)
 			}
+			l.rest(p, len(list), len(kvs))
 		})
 	})
-	c.Flags().IntVar(&limit, "limit", 0, "keys at most; 0: all")
+	l.register(c)
 	c.Flags().BoolVar(&values, "values", false, "show the values")
 	return c
 }

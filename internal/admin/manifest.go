@@ -12,7 +12,7 @@ import (
 
 func (r *run) manifestCommand() *cobra.Command {
 	return group("manifest", "Look into manifests",
-		r.command("dump <tablet | name>", "Show the files of a tablet, or of a manifest <generation>-<index>-<number>", cobra.ExactArgs(1), func(ctx context.Context, e *env, args []string) error {
+		r.command("dump <tablet | name>", "Show the files of a tablet, or of a manifest by name", cobra.ExactArgs(1), func(ctx context.Context, e *env, args []string) error {
 			f, err := e.manifestName(ctx, args[0])
 			if err != nil {
 				return err

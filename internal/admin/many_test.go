@@ -3,7 +3,9 @@ package admin_test
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -57,4 +59,44 @@ func manyTablets(t *testing.T, s *system, table string, n int) (address string) 
 		}
 	}
 	return "nowhere:1"
+}
+
+// TestListingsOfMany: nobody is shown ten thousand lines who did not ask for
+// them; programs get all.
+func TestListingsOfMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		defer s.Kill()
+		s.must(t, nil, "table", "create", "t", "--families", "cf")
+		const n = 10000
+		addr := manyTablets(t, s, "t", n)
+		for _, args := range [][]string{
+			{"status"}, {"servers"}, {"table", "list"}, {"table", "describe", "t"}, {"hot"},
+			{"tablets", "list"}, {"tablets", "list", "t"}, {"tablets", "list", "--server", addr}, {"meta", "ls"}, {"lock", "ls"}, {"lock", "ls", "--values"}, {"wal", "ls"},
+		} {
+			began := time.Now()
+			code, out, errs := invoke(t.Context(), s.app, "", args...)
+			if lines := strings.Count(out, "\n"); code != 0 || lines > 220 {
+				t.Errorf("%v: exit %d, %d lines %s", args, code, lines, errs)
+			}
+			if d := time.Since(began); d > 10*time.Second {
+				t.Errorf("%v took %v", args, d)
+			}
+		}
+		s.fails(t, 0, "... and 9,800 more of 10,000", "tablets", "list")
+		var list []struct{ ID int }
+		for want, args := range map[int][]string{
+			n: {"tablets", "list"}, 7: {"tablets", "list", "--limit", "7"}, 0: {"tablets", "list", "--state", "unserved"},
+		} {
+			list = nil
+			if s.must(t, &list, args...); len(list) != want {
+				t.Errorf("%v: %d tablets", args, len(list))
+			}
+		}
+		if code, out, _ := invoke(t.Context(), s.app, "", "tablets", "list", "--limit", "0"); code != 0 || strings.Count(out, "\n") != n+1 {
+			t.Errorf("all: exit %d, %d lines", code, strings.Count(out, "\n"))
+		}
+		s.fails(t, 2, "there are serving, loading, unassigned, unserved", "tablets", "list", "--state", "up")
+		s.fails(t, 2, "must not be negative", "tablets", "list", "--limit", "-1")
+	})
 }

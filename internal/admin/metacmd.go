@@ -14,7 +14,11 @@ func (r *run) metaCommand() *cobra.Command {
 }
 
 func (r *run) metaLsCommand() *cobra.Command {
-	return r.command("ls [table]", "Show the records of tablets by key, with every log entry", cobra.MaximumNArgs(1), func(ctx context.Context, e *env, args []string) error {
+	var l listing
+	c := r.command("ls [table]", "Show the records of tablets by key, with every log entry", cobra.MaximumNArgs(1), func(ctx context.Context, e *env, args []string) error {
+		if err := l.check(); err != nil {
+			return err
+		}
 		tablets, names, err := e.someTablets(ctx, args)
 		if err != nil {
 			return err
@@ -24,7 +28,7 @@ func (r *run) metaLsCommand() *cobra.Command {
 			tabletInfo
 		}
 		list := []entry{}
-		for _, t := range tablets {
+		for _, t := range tablets[:l.take(e, len(tablets))] {
 			list = append(list, entry{output.Bytes(t.Key()), newTabletInfo(t, names[t.Table])})
 		}
 		return e.out.Print(list, func(p *output.Page) {
@@ -32,8 +36,11 @@ func (r *run) metaLsCommand() *cobra.Command {
 			for _, t := range list {
 				p.Row(t.Key, t.ID, t.State, t.Owner, t.Epoch, t.Manifest, t.Flushed, t.Revision, entries(t.Logs))
 			}
+			l.rest(p, len(list), len(tablets))
 		})
 	})
+	l.register(c)
+	return c
 }
 
 // entries writes log entries in one cell: log[from, to) of tablet/epoch.

@@ -28,7 +28,7 @@ func newBar(a App, total int64, what string) *bar {
 	}
 	return &bar{what: what, began: time.Now(), p: progressbar.NewOptions64(total,
 		progressbar.OptionSetWriter(a.Stderr), progressbar.OptionSetDescription(what), progressbar.OptionThrottle(rateEvery/2),
-		progressbar.OptionSetPredictTime(total > 0), progressbar.OptionSetElapsedTime(true), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth(),
+		progressbar.OptionSetPredictTime(total > 0), progressbar.OptionSetRenderBlankState(true), progressbar.OptionSetElapsedTime(true), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth(),
 	)}
 }
 
@@ -52,6 +52,20 @@ func (b *bar) set(done, total int64) {
 	}
 	b.p.ChangeMax64(total)
 	_ = b.p.Set64(done)
+}
+
+// step moves the bar on by n. Unlike the others it may be called concurrently.
+func (b *bar) step(n int64) {
+	if b != nil {
+		_ = b.p.Add64(n) // a bar that cannot be drawn is no error
+	}
+}
+
+// say changes what stands before the bar.
+func (b *bar) say(format string, args ...any) {
+	if b != nil {
+		b.p.Describe(fmt.Sprintf(format, args...))
+	}
 }
 
 // finish removes the bar.

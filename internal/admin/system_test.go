@@ -391,8 +391,21 @@ func TestProgress(t *testing.T) {
 		if code, out, _ := invoke(t.Context(), app, "", "count", "t"); code != 0 || out != "3000\n" {
 			t.Errorf("exit %d: %q", code, out)
 		}
-		if code, _, errs := invoke(t.Context(), app, "", "check"); code != 0 {
-			t.Errorf("exit %d: %q", code, errs)
+		for _, x := range []struct {
+			bar  string
+			args []string
+		}{
+			{"checking", []string{"check", "--deep"}}, {"being flushed", []string{"flush"}}, {"being compacted", []string{"compact", "t"}},
+			{"collecting", []string{"gc"}}, {"probing", []string{"availability"}}, {"exporting", []string{"export", "csv", "t"}},
+			{"balancing", []string{"balance", "wait"}}, {"drain tablet1", []string{"server", "drain", "tablet1"}},
+		} {
+			code, out, errs := invoke(t.Context(), app, "", x.args...)
+			if code != 0 || !strings.Contains(errs, x.bar) || strings.Contains(out, x.bar+" ") {
+				t.Errorf("%v: exit %d: %.200q, %.400q", x.args, code, out, errs)
+			}
+			if _, _, errs := invoke(t.Context(), s.app, "", x.args...); errs != "" {
+				t.Errorf("%v draws where there is no terminal: %.200q", x.args, errs)
+			}
 		}
 		time.Sleep(time.Second) // the bars' goroutines end
 	})

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -77,13 +79,21 @@ func (r *run) tabletsCommand() *cobra.Command {
 }
 
 func (r *run) tabletsListCommand() *cobra.Command {
+	var l listing
+	var only tabletFilter
 	c := r.command("list [table]", "List the tablets of a table, or of all", cobra.MaximumNArgs(1), func(ctx context.Context, e *env, args []string) error {
+		if err := errors.Join(l.check(), only.check()); err != nil {
+			return err
+		}
 		tablets, names, err := e.someTablets(ctx, args)
+		if err == nil {
+			tablets, err = only.of(ctx, e, tablets)
+		}
 		if err != nil {
 			return err
 		}
 		list := []tabletInfo{}
-		for _, t := range tablets {
+		for _, t := range tablets[:l.take(e, len(tablets))] {
 			list = append(list, newTabletInfo(t, names[t.Table]))
 		}
 		return e.out.Print(list, func(p *output.Page) {
@@ -91,9 +101,53 @@ func (r *run) tabletsListCommand() *cobra.Command {
 			for _, t := range list {
 				p.Row(t.ID, e.short(t.TableName), inspect.Rows(t.Start, t.End), t.State, t.Since, t.Address, t.Epoch, t.Manifest, t.Flushed, len(t.Logs))
 			}
+			l.rest(p, len(list), len(tablets))
 		})
 	})
+	l.register(c)
+	only.register(c)
 	return c
+}
+
+// tabletFilter chooses tablets of a list.
+type tabletFilter struct{ server, state string }
+
+// tabletStates are what --state takes: the states of records, and all but
+// serving.
+func tabletStates() []string {
+	return []string{meta.Serving.String(), meta.Assigned.String(), meta.Unassigned.String(), "unserved"}
+}
+
+func (f *tabletFilter) register(c *cobra.Command) {
+	c.Flags().StringVar(&f.server, "server", "", "only those that this server has, by name, address or incarnation")
+	c.Flags().StringVar(&f.state, "state", "", "only those in this state: "+strings.Join(tabletStates(), ", "))
+	_ = c.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(tabletStates(), cobra.ShellCompDirectiveNoFileComp)) // only fails for flags that are not there
+}
+
+func (f *tabletFilter) check() error {
+	if f.state != "" && !slices.Contains(tabletStates(), f.state) {
+		return usagef("--state %s: there are %s", f.state, strings.Join(tabletStates(), ", "))
+	}
+	return nil
+}
+
+// of returns the tablets that are chosen.
+func (f *tabletFilter) of(ctx context.Context, e *env, tablets []meta.Tablet) ([]meta.Tablet, error) {
+	named := map[base.Incarnation]bool{}
+	if f.server != "" {
+		servers, err := e.meta.Servers(ctx, lockservice.ReadOptions{})
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range servers {
+			named[s.Incarnation] = s.Record.GetName() == f.server
+		}
+	}
+	return slices.DeleteFunc(tablets, func(t meta.Tablet) bool {
+		mine := f.server == "" || named[t.Owner] || t.OwnerAddress == f.server || t.Owner.String() == f.server
+		right := f.state == "" || t.State.String() == f.state || f.state == "unserved" && t.State != meta.Serving
+		return !mine || !right
+	}), nil
 }
 
 // someTablets returns the tablets of the table that args name, or all, and the

@@ -20,18 +20,23 @@ func (r *run) walCommand() *cobra.Command {
 }
 
 func (r *run) walLsCommand() *cobra.Command {
+	var l listing
 	c := r.command("ls [log]", "List the logs, or the objects of one", cobra.MaximumNArgs(1), func(ctx context.Context, e *env, args []string) error {
+		if err := l.check(); err != nil {
+			return err
+		}
 		if len(args) == 0 {
-			return e.listLogs(ctx)
+			return e.listLogs(ctx, &l)
 		}
 		id, err := parseLog(args[0])
 		if err != nil {
 			return err
 		}
-		return e.listLogObjects(ctx, id)
+		return e.listLogObjects(ctx, id, &l)
 	})
 	c.Long = `Without an argument, list the commit logs as the lock service knows them, and which
 tablets need them. With a log (<generation>-<index>), list its objects in the bucket.`
+	l.register(c)
 	return c
 }
 
@@ -43,7 +48,7 @@ func parseLog(s string) (base.Incarnation, error) {
 	return e, nil
 }
 
-func (e *env) listLogs(ctx context.Context) error {
+func (e *env) listLogs(ctx context.Context, only *listing) error {
 	type log struct {
 		Log     string   `json:"log"`
 		State   string   `json:"state"`
@@ -59,17 +64,16 @@ func (e *env) listLogs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	holders := map[base.Incarnation][]uint64{}
+	for _, r := range refs {
+		holders[r.Log] = append(holders[r.Log], uint64(r.Holder))
+	}
 	list := []log{}
-	for _, l := range logs {
-		x := log{Log: l.Incarnation.String(), State: strings.ToLower(l.State.String()), Low: uint64(l.Low), Holders: []uint64{}}
+	for _, l := range logs[:only.take(e, len(logs))] {
+		x := log{Log: l.Incarnation.String(), State: strings.ToLower(l.State.String()), Low: uint64(l.Low), Holders: append([]uint64{}, holders[l.Incarnation]...)}
 		if l.End > 0 {
 			end := uint64(l.End)
 			x.End = &end
-		}
-		for _, r := range refs {
-			if r.Log == l.Incarnation {
-				x.Holders = append(x.Holders, uint64(r.Holder))
-			}
 		}
 		list = append(list, x)
 	}
@@ -87,10 +91,11 @@ func (e *env) listLogs(ctx context.Context) error {
 			}
 			p.Row(l.Log, l.State, l.Low, end, holders)
 		}
+		only.rest(p, len(list), len(logs))
 	})
 }
 
-func (e *env) listLogObjects(ctx context.Context, id base.Incarnation) error {
+func (e *env) listLogObjects(ctx context.Context, id base.Incarnation, only *listing) error {
 	type object struct {
 		Object string      `json:"object"`
 		Kind   string      `json:"kind"` // data, seal, index, unknown
@@ -121,11 +126,14 @@ func (e *env) listLogObjects(ctx context.Context, id base.Incarnation) error {
 	if len(list) == 0 {
 		return fmt.Errorf("log %v: no objects below %s: %w", id, prefix, base.ErrNotFound)
 	}
+	total := len(list)
+	list = list[:only.take(e, total)]
 	return e.out.Print(list, func(p *output.Page) {
 		p.Header("OBJECT", "KIND", "SIZE")
 		for _, o := range list {
 			p.Row(o.Object, o.Kind, o.Size)
 		}
+		only.rest(p, len(list), total)
 	})
 }
 

@@ -31,6 +31,9 @@ type Config struct {
 	Ask func(context.Context, meta.Server) (Server, error)
 	// DryRun deletes nothing.
 	DryRun bool
+	// Progress, if not nil, is told how many of how many manifests were read, then
+	// how many of how many objects were deleted. Calls do not overlap.
+	Progress func(what string, done, total int)
 }
 
 const (
@@ -73,8 +76,15 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 			return r, fmt.Errorf("delete garbage: %w", err)
 		}
 		r.Removed += len(keys)
+		c.progress("deleting", r.Removed, len(r.doomed))
 	}
 	return r, nil
+}
+
+func (c Config) progress(what string, done, total int) {
+	if c.Progress != nil {
+		c.Progress(what, done, total)
+	}
 }
 
 // list returns all SSTables and manifests.
@@ -169,6 +179,7 @@ func (c Config) follow(ctx context.Context, manifests map[base.FileNumber]Root) 
 	defer cancel(nil)
 	named := map[string]Root{}
 	var mu sync.Mutex
+	read := 0
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, readers)
 	for f, root := range manifests {
@@ -185,6 +196,8 @@ func (c Config) follow(ctx context.Context, manifests map[base.FileNumber]Root) 
 			}
 			mu.Lock()
 			defer mu.Unlock()
+			read++
+			c.progress("reading manifests", read, len(manifests))
 			key := base.ManifestObject(f)
 			named[key] = max(named[key], root)
 			for _, x := range files {

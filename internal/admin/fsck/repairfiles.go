@@ -246,7 +246,8 @@ func (p *planner) rewriteFile(ctx context.Context, f manifest.File, to base.File
 		return f, err
 	}
 	defer r.Close()
-	w := sstable.NewWriter(sstable.WriterOptions{File: to, Compression: r.Properties().Compression, SizeHint: int(f.Size)})
+	props := r.Properties()
+	w := sstable.NewWriter(sstable.WriterOptions{File: to, Compression: props.Compression, Group: props.Group, SizeHint: int(f.Size)})
 	it := r.NewIter(ctx, sstable.IterOptions{Readahead: sstable.DefaultReadahead, Eager: true})
 	defer it.Close() // its error is told by Err
 	for ok := it.SeekGE(nil); ok; ok = it.Next() {
