@@ -31,7 +31,7 @@ func benchTable(b *testing.B, o client.Options) *client.Table {
 		b.Fatal(err)
 	}
 	s := rpc.NewServer(slog.New(slog.DiscardHandler), rpc.ServerOptions{More: []grpc.ServerOption{grpc.ForceServerCodecV2(route.Codec())}})
-	route.Register(s, &idle{}, nil)
+	route.Register(s, &idle{}, nil, nil)
 	go s.Serve(lis)
 	b.Cleanup(s.Stop)
 	c.CreateTable("t", nil, c.AddServer(lis.Addr().String(), nil))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tabletdb/tabletdb/client/router"
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/membudget"
 	"github.com/tabletdb/tabletdb/internal/mutation"
 	"github.com/tabletdb/tabletdb/internal/route"
 	"github.com/tabletdb/tabletdb/internal/rowset"
@@ -26,6 +27,8 @@ type data struct {
 	views   *views
 
 	profiles *profiles
+
+	rowMemory *membudget.Account // for rows that are put together; nil: no limit
 }
 
 // of returns what a request names that begins with its instance.
@@ -52,7 +55,7 @@ func (d *data) target(ctx context.Context, r *router.Request) ([]byte, error) {
 }
 
 // RawReadRows implements route.Frontend.
-func (d *data) RawReadRows(ctx context.Context, req []byte, send func(mem.Buffer) error) error {
+func (d *data) RawReadRows(ctx context.Context, req []byte, send func(...mem.Buffer) error) error {
 	r, err := router.ParseReadRows(req)
 	if err != nil {
 		return err
@@ -70,11 +73,11 @@ func (d *data) RawReadRows(ctx context.Context, req []byte, send func(mem.Buffer
 	return d.readRows(ctx, table, r, req, send)
 }
 
-func (d *data) readRows(ctx context.Context, table []byte, r router.Request, req []byte, send func(mem.Buffer) error) error {
+func (d *data) readRows(ctx context.Context, table []byte, r router.Request, req []byte, send func(...mem.Buffer) error) error {
 	if r.Scan.Reversed && !features(ctx).GetReverseScans() {
 		return base.Textf(base.ErrUnimplemented, "Reversed scans need a client that announces the feature reverse_scans in the header %s", featuresHeader)
 	}
-	w := newWholeRows(ctx, send)
+	w := newWholeRows(ctx, d.rowMemory, send)
 	if err := d.router.ReadRows(ctx, table, r.Scan, req, w.frame); err != nil {
 		w.abort()
 		return err

@@ -23,6 +23,7 @@ import (
 	"github.com/tabletdb/tabletdb/client/masterclient"
 	"github.com/tabletdb/tabletdb/client/router"
 	"github.com/tabletdb/tabletdb/gateway/sql"
+	"github.com/tabletdb/tabletdb/internal/membudget"
 	"github.com/tabletdb/tabletdb/internal/route"
 	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/meta"
@@ -40,6 +41,9 @@ type Config struct {
 	// Strict: instances and clusters exist only where they were created.
 	// Otherwise every name is an instance, as emulators have it.
 	Strict bool
+	// RowMemory is what rows take that are put together for clients which want
+	// each in one piece; nil: no limit.
+	RowMemory *membudget.Account
 	// Logger; nil discards.
 	Logger *slog.Logger
 }
@@ -71,7 +75,7 @@ func New(c Config) *Gateway {
 	}
 	cat := newCatalog(c.Meta, c.Network, c.Strict)
 	g := &Gateway{
-		data:   data{router: c.Router, catalog: cat, views: newViews(cat), profiles: newProfiles(cat)},
+		data:   data{router: c.Router, catalog: cat, views: newViews(cat), profiles: newProfiles(cat), rowMemory: c.RowMemory},
 		router: c.Router, meta: c.Meta, network: c.Network, log: c.Logger,
 		master: masterclient.New(c.Meta.LockService(), c.Network), ops: &operations{c: cat},
 	}

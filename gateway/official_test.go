@@ -34,7 +34,7 @@ func serve(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := rpc.NewServer(slog.New(slog.DiscardHandler), rpc.ServerOptions{More: []grpc.ServerOption{grpc.ForceServerCodecV2(route.Codec())}})
-	route.Register(s, nil, gw)
+	route.Register(s, nil, gw, nil)
 	gw.Register(s)
 	go s.Serve(lis)
 	t.Cleanup(s.Stop)

@@ -84,7 +84,7 @@ func malformed(m proto.Message, err error) error {
 	return base.Invalidf("malformed %s: %v", m.ProtoReflect().Descriptor().Name(), err)
 }
 
-func (d *data) viewReadRows(ctx context.Context, name []byte, raw []byte, send func(mem.Buffer) error) error {
+func (d *data) viewReadRows(ctx context.Context, name []byte, raw []byte, send func(...mem.Buffer) error) error {
 	v, table, err := d.views.get(ctx, string(name))
 	if err != nil {
 		return err

@@ -4,13 +4,14 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/tabletdb/tabletdb/internal/base"
-	"github.com/tabletdb/tabletdb/internal/rpc"
+	"github.com/tabletdb/tabletdb/internal/membudget"
 )
 
 // Tablets cut their answers into messages of about 1 MiB, and a longer row into
@@ -31,15 +32,24 @@ const (
 	commitRowField = 9
 )
 
+// maxGoMessage is the longest message that Google's Go client takes.
+const maxGoMessage = 256 << 20
+
 // wholeRows sends messages that do not end within a row.
 type wholeRows struct {
-	send func(mem.Buffer) error
-	any  bool // the client takes messages of any size, and whole rows only
-	held []byte
+	send   func(...mem.Buffer) error
+	any    bool // the client takes messages of any size, and whole rows only
+	memory *membudget.Account
+
+	// Messages that follow each other on the wire are one: their chunks are
+	// joined. So nothing is copied.
+	held  []mem.Buffer
+	size  int
+	taken int64 // of memory
 }
 
-func newWholeRows(ctx context.Context, send func(mem.Buffer) error) *wholeRows {
-	w := &wholeRows{send: send}
+func newWholeRows(ctx context.Context, memory *membudget.Account, send func(...mem.Buffer) error) *wholeRows {
+	w := &wholeRows{send: send, memory: memory}
 	for _, v := range metadata.ValueFromIncomingContext(ctx, "user-agent") {
 		w.any = w.any || strings.Contains(v, "grpc-go/")
 	}
@@ -56,41 +66,66 @@ func (w *wholeRows) frame(b mem.Buffer) error {
 	if len(w.held) == 0 && !mid {
 		return w.send(b)
 	}
-	limit := defaultReceiveLimit
-	if w.any {
-		limit = rpc.MaxMessage
+	if err := w.room(b.Len()); err != nil {
+		b.Free()
+		return err
 	}
-	if len(w.held) > 0 && len(w.held)+b.Len() > limit {
-		if err := w.flush(); err != nil {
-			b.Free()
-			return err
-		}
-	}
-	// Messages that follow each other on the wire are one: their chunks are
-	// joined.
-	w.held = append(w.held, b.ReadOnlyData()...)
-	b.Free()
+	w.held, w.size = append(w.held, b), w.size+b.Len()
 	if mid {
 		return nil
 	}
 	return w.flush()
 }
 
-// flush sends what is held.
-func (w *wholeRows) flush() error {
-	if len(w.held) == 0 {
-		return nil
+// room makes room for n more bytes.
+func (w *wholeRows) room(n int) error {
+	switch {
+	case w.any && w.size+n > maxGoMessage:
+		return base.Textf(base.ErrPrecondition, "A row is longer than %d MiB, the longest message that this client takes; read it in parts, by a filter", maxGoMessage>>20)
+	case !w.any && w.size > 0 && w.size+n > defaultReceiveLimit:
+		if err := w.flush(); err != nil {
+			return err
+		}
 	}
-	b := mem.SliceBuffer(w.held)
-	w.held = nil
-	return w.send(b)
+	switch {
+	case w.memory.TryTake(int64(n)):
+	case w.taken == w.memory.Used(): // there is no other row: this one may be longer than all
+		w.memory.Add(int64(n))
+	default:
+		return &base.OverloadError{After: retryRow, Reason: fmt.Sprintf("rows that are put together take %d of %d MiB", w.memory.Used()>>20, w.memory.Limit()>>20)}
+	}
+	w.taken += int64(n)
+	return nil
 }
 
-// abort sends what is held of a response that failed, with the advice to forget
-// its last row. That this may fail as well changes nothing.
+// retryRow is when to ask again for a row that there was no memory for.
+const retryRow = 500 * time.Millisecond
+
+// flush sends what is held.
+func (w *wholeRows) flush() error {
+	held := w.held
+	w.held, w.size = nil, 0
+	defer func() { w.memory.Give(w.taken); w.taken = 0 }()
+	if len(held) == 0 {
+		return nil
+	}
+	return w.send(held...)
+}
+
+// abort ends a response that failed within a row. A client that takes whole rows
+// has heard nothing of it; others get what is held, with the advice to forget the
+// row. That this may fail as well changes nothing.
 func (w *wholeRows) abort() {
+	if w.any {
+		for _, b := range w.held {
+			b.Free()
+		}
+		w.held = nil
+		_ = w.flush() // gives the memory back
+		return
+	}
 	if len(w.held) > 0 {
-		w.held = append(w.held, chunksField<<3|2, 2, resetRowField<<3, 1)
+		w.held = append(w.held, mem.SliceBuffer{chunksField<<3 | 2, 2, resetRowField << 3, 1})
 		_ = w.flush()
 	}
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"testing"
 
@@ -10,6 +11,9 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/membudget"
 )
 
 // response is a ReadRowsResponse of chunks of the given sizes; each ends a row
@@ -41,8 +45,10 @@ func TestWholeRows(t *testing.T) {
 		if goClient {
 			ctx = metadata.NewIncomingContext(ctx, metadata.Pairs("user-agent", "cbt-go/v1.58.0 grpc-go/1.85.0"))
 		}
+		account := membudget.New(0).Account("rows", 1<<30)
 		var got, want bigtablepb.ReadRowsResponse
-		w := newWholeRows(ctx, func(b mem.Buffer) error {
+		w := newWholeRows(ctx, account, func(parts ...mem.Buffer) error {
+			b := mem.SliceBuffer(mem.BufferSlice(parts).Materialize())
 			mid, err := endsWithinRow(b.ReadOnlyData(), false)
 			if err != nil || mid && goClient || !goClient && b.Len() > defaultReceiveLimit+2<<20 {
 				t.Errorf("a message of %d bytes, within a row: %v, %v", b.Len(), mid, err)
@@ -71,6 +77,47 @@ func TestWholeRows(t *testing.T) {
 		if !proto.Equal(&got, &want) {
 			t.Errorf("%d chunks of %d", len(got.Chunks), len(want.Chunks))
 		}
+		if account.Used() != 0 {
+			t.Errorf("%d bytes are left", account.Used())
+		}
+	}
+}
+
+// TestWholeRowsMemory: a row may be longer than the memory for rows, but two such
+// rows are not put together at a time; one that no client takes is refused, and in
+// the end nothing is held.
+func TestWholeRowsMemory(t *testing.T) {
+	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("user-agent", "grpc-go/1.85.0"))
+	account := membudget.New(0).Account("rows", 4<<20)
+	sent := 0
+	open := func() *wholeRows {
+		return newWholeRows(ctx, account, func(parts ...mem.Buffer) error { sent += mem.BufferSlice(parts).Len(); return nil })
+	}
+	part := response(t, 1<<20)
+	long, other := open(), open()
+	for range 10 {
+		if err := long.frame(mem.SliceBuffer(part)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var o *base.OverloadError
+	if err := other.frame(mem.SliceBuffer(part)); !errors.As(err, &o) || o.After <= 0 {
+		t.Fatalf("a second row beside one that takes all: %v", err)
+	}
+	other.abort()
+	if err := long.frame(mem.SliceBuffer(response(t, -1))); err != nil || sent < 10<<20 || account.Used() != 0 {
+		t.Fatalf("%d bytes sent, %d held: %v", sent, account.Used(), err)
+	}
+	sent = 0
+	err := error(nil)
+	for range maxGoMessage>>20 + 1 {
+		if err = long.frame(mem.SliceBuffer(part)); err != nil {
+			break
+		}
+	}
+	long.abort()
+	if !errors.Is(err, base.ErrPrecondition) || sent != 0 || account.Used() != 0 {
+		t.Fatalf("a row that is too long: %v, %d bytes sent, %d held", err, sent, account.Used())
 	}
 }
 

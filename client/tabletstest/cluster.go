@@ -96,7 +96,7 @@ func (c *Cluster) AddServer(addr string, frontend route.Frontend, register ...fu
 	lis, err := c.Net.Node(addr).Listen(addr)
 	c.must(err)
 	s.grpc = rpc.NewServer(slog.New(slog.DiscardHandler), rpc.ServerOptions{More: []grpc.ServerOption{grpc.ForceServerCodecV2(route.Codec()), grpc.WaitForHandlers(true)}})
-	route.Register(s.grpc, s, frontend)
+	route.Register(s.grpc, s, frontend, nil)
 	for _, f := range register {
 		f(s.grpc)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tabletdb/tabletdb/client/router"
+	"github.com/tabletdb/tabletdb/internal/membudget"
 	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/lockservice"
 	lockclient "github.com/tabletdb/tabletdb/lockservice/client"
@@ -70,6 +71,10 @@ type Config struct {
 	Strict        bool // see Env
 	// Zones are given to tablet servers in turn; none: they have none.
 	Zones []string
+
+	// GatewayMemory is about what the gateway may take, in bytes; 0:
+	// tabletserver.DefaultMemory.
+	GatewayMemory int64
 
 	Lock      lockserver.Options
 	Master    master.Options
@@ -453,7 +458,7 @@ func (c *Cluster) openGateway() error {
 	if err != nil {
 		return err
 	}
-	n, err := OpenGateway(e, c.addr(c.cfg.GatewayAddr))
+	n, err := OpenGateway(e, c.addr(c.cfg.GatewayAddr), c.cfg.GatewayMemory)
 	if err != nil {
 		return err
 	}
@@ -470,6 +475,18 @@ func (c *Cluster) RouterStats() router.Stats {
 		return router.Stats{}
 	}
 	return c.mu.gateway.RouterStats()
+}
+
+// Memory returns the budgets of all nodes that have one, by name.
+func (c *Cluster) Memory() map[string]*membudget.Budget {
+	m := map[string]*membudget.Budget{}
+	for _, n := range c.TabletServers() {
+		m[n.Name()] = n.Memory()
+	}
+	if c.mu.gateway != nil {
+		m["gateway"] = c.mu.gateway.Memory()
+	}
+	return m
 }
 
 // Env returns an environment for tools that run beside the cluster.

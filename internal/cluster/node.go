@@ -17,11 +17,13 @@ import (
 
 	"github.com/tabletdb/tabletdb/client/router"
 	"github.com/tabletdb/tabletdb/gateway"
+	"github.com/tabletdb/tabletdb/internal/membudget"
 	"github.com/tabletdb/tabletdb/internal/route"
 	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/lockservice"
 	"github.com/tabletdb/tabletdb/master"
 	"github.com/tabletdb/tabletdb/meta"
+	"github.com/tabletdb/tabletdb/tabletserver"
 	"github.com/tabletdb/tabletdb/tabletserver/manifest"
 )
 
@@ -135,11 +137,11 @@ type Front struct {
 	gateway *gateway.Gateway
 }
 
-func newFront(e *Env) *Front {
+func newFront(e *Env, rows *membudget.Account) *Front {
 	store := meta.NewStore(e.LockService)
 	r := router.New(router.Config{Meta: store, Network: e.Network, Local: e.Local, Logger: e.Logger,
 		Options: router.Options{Dial: []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.ForceCodecV2(route.Codec()))}}})
-	return &Front{router: r, gateway: gateway.New(gateway.Config{Router: r, Meta: store, Network: e.Network, Logger: e.Logger, Strict: e.Strict})}
+	return &Front{router: r, gateway: gateway.New(gateway.Config{Router: r, Meta: store, Network: e.Network, Logger: e.Logger, Strict: e.Strict, RowMemory: rows})}
 }
 
 func (f *Front) close() error { return errors.Join(f.gateway.Close(), f.router.Close()) }
@@ -150,10 +152,10 @@ func (f *Front) close() error { return errors.Join(f.gateway.Close(), f.router.C
 const streamWorkers = 64
 
 // dataServer returns a gRPC server for the Bigtable service.
-func dataServer(e *Env) *grpc.Server {
+func dataServer(e *Env, gate *route.Gate) *grpc.Server {
 	return rpc.NewServer(e.Logger, rpc.ServerOptions{
 		StreamWorkers: streamWorkers,
-		More:          []grpc.ServerOption{grpc.ForceServerCodecV2(route.Codec())},
+		More:          []grpc.ServerOption{grpc.ForceServerCodecV2(route.Codec()), grpc.InTapHandle(gate.Tap)},
 	})
 }
 
@@ -161,17 +163,32 @@ func dataServer(e *Env) *grpc.Server {
 type GatewayNode struct {
 	front    *Front
 	endpoint *endpoint
+	memory   *membudget.Budget
 }
 
-// OpenGateway starts a gateway that listens on addr.
-func OpenGateway(e *Env, addr string) (*GatewayNode, error) {
+// Shares of a gateway's memory, in percent. What is left is for what is not
+// counted.
+const (
+	gatewayRequestShare = 30
+	gatewayRowShare     = 30
+)
+
+// OpenGateway starts a gateway that listens on addr and takes about memory bytes;
+// 0: tabletserver.DefaultMemory.
+func OpenGateway(e *Env, addr string, memory int64) (*GatewayNode, error) {
+	if memory == 0 {
+		memory = tabletserver.DefaultMemory
+	}
 	p, err := listen(e, addr)
 	if err != nil {
 		return nil, err
 	}
-	n := &GatewayNode{front: newFront(e), endpoint: p}
-	s := dataServer(e)
-	route.Register(s, nil, n.front.gateway)
+	b := membudget.New(memory)
+	gate := route.NewGate(b.Account("requests", tabletserver.Share(memory, gatewayRequestShare)))
+	n := &GatewayNode{front: newFront(e, b.Account("rows", tabletserver.Share(memory, gatewayRowShare))), endpoint: p, memory: b}
+	e.showMemory("gateway", b, gate)
+	s := dataServer(e, gate)
+	route.Register(s, nil, n.front.gateway, gate)
 	n.front.gateway.Register(s)
 	p.serve(s)
 	return n, nil
@@ -179,6 +196,9 @@ func OpenGateway(e *Env, addr string) (*GatewayNode, error) {
 
 // Addr is where the gateway listens.
 func (n *GatewayNode) Addr() string { return n.endpoint.addr() }
+
+// Memory returns what the parts of the gateway take.
+func (n *GatewayNode) Memory() *membudget.Budget { return n.memory }
 
 // RouterStats returns the counters of the gateway.
 func (n *GatewayNode) RouterStats() router.Stats { return n.front.router.Stats() }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tabletdb/tabletdb/client/router"
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/membudget"
 	"github.com/tabletdb/tabletdb/internal/route"
 	"github.com/tabletdb/tabletdb/objstore/probe"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
@@ -55,6 +56,12 @@ func OpenTabletServer(ctx context.Context, e *Env, c TabletConfig) (*TabletNode,
 	if n.config.Name == "" {
 		n.config.Name = p.addr()
 	}
+	o := c.Options
+	o.EnsureDefaults()
+	b := membudget.New(o.MemoryBytes)
+	gate := route.NewGate(b.Account("requests", tabletserver.Share(o.MemoryBytes, tabletserver.RequestShare)))
+	n.config.Memory = b
+	e.showMemory("tabletserver", b, gate)
 	n.life, n.end = context.WithCancel(context.WithoutCancel(ctx))
 	first, err := tabletserver.Open(ctx, n.config)
 	if err != nil {
@@ -79,9 +86,9 @@ func OpenTabletServer(ctx context.Context, e *Env, c TabletConfig) (*TabletNode,
 			return nil
 		}
 	}
-	n.front = newFront(&front)
-	s := dataServer(e)
-	route.Register(s, n, n.front.gateway)
+	n.front = newFront(&front, b.Account("rows", tabletserver.Share(o.MemoryBytes, tabletserver.RowShare)))
+	s := dataServer(e, gate)
+	route.Register(s, n, n.front.gateway, gate)
 	n.front.gateway.Register(s)
 	controlpb.RegisterTabletServerServer(s, &control{n: n})
 	p.serve(s)
@@ -147,6 +154,9 @@ func (n *TabletNode) set(s *tabletserver.Server) {
 	defer n.mu.Unlock()
 	n.mu.server = s
 }
+
+// Memory returns what the parts of the node take.
+func (n *TabletNode) Memory() *membudget.Budget { return n.config.Memory }
 
 // RouterStats returns the counters of the node's gateway.
 func (n *TabletNode) RouterStats() router.Stats { return n.front.router.Stats() }

@@ -62,7 +62,7 @@ func DevParts(cl *cluster.Cluster) (status.Parts, error) {
 	}
 	parts := status.Parts{
 		Source: view.Source{LockService: e.LockService, Replicas: cl.LockEndpoints(), Network: e.Network},
-		Store:  cl.Bucket().Data, Router: cl.RouterStats, Tablets: map[string]controlpb.TabletServerServer{},
+		Store:  cl.Bucket().Data, Router: cl.RouterStats, Memory: cl.Memory(), Tablets: map[string]controlpb.TabletServerServer{},
 	}
 	for _, m := range cl.Masters() {
 		parts.Source.Master = m.Master

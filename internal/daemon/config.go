@@ -48,6 +48,7 @@ type Config struct {
 
 	SessionTTL    time.Duration `koanf:"session-ttl" yaml:"session-ttl"`
 	KeepDeleted   time.Duration `koanf:"keep-deleted" yaml:"keep-deleted"`
+	MemoryMB      int64         `koanf:"memory-mb" yaml:"memory-mb"`
 	MemtableMB    int64         `koanf:"memtable-mb" yaml:"memtable-mb"`
 	CacheMB       int64         `koanf:"cache-mb" yaml:"cache-mb"`
 	MetadataMB    int64         `koanf:"metadata-mb" yaml:"metadata-mb"`
@@ -113,19 +114,22 @@ func flags(f *pflag.FlagSet, role string) {
 		f.Duration("merge-age", time.Hour, "how long neighbours must be small and idle to be merged (0: they never are)")
 		f.Duration("keep-deleted", 7*24*time.Hour, "for how long a deleted table can be undeleted; negative: not at all")
 	}
+	if has("tabletserver", "gateway", "dev") {
+		f.Int64("memory-mb", 0, "memory that this process may take (0: half of the machine's, a quarter for a gateway or dev, or four fifths of its control group's limit)")
+	}
 	if has("tabletserver", "dev") {
 		f.String("name", "", "name of this server that is stable over restarts")
 		f.String("zone", "", "zone of this server, for placement")
-		f.Int64("memtable-mb", 512, "memory for all memtables of a server")
-		f.Int64("cache-mb", 256, "memory for the block cache of a server")
-		f.Int64("metadata-mb", 256, "memory for filters and indexes of a server (0: 256)")
+		f.Int64("memtable-mb", 0, "memory for all memtables of a server (0: a quarter of its memory)")
+		f.Int64("cache-mb", -1, "memory for the block cache of a server (0: none; -1: an eighth of its memory)")
+		f.Int64("metadata-mb", 0, "memory for filters and indexes of a server (0: a twelfth of its memory)")
 		f.String("cache-dir", "", map[bool]string{
 			true:  "directory on a local disk where what is read of an s3: bucket is kept; none: nowhere (default: DATA/cache for an s3: bucket)",
 			false: "directory on a local disk where what is read of the bucket is kept, across restarts (empty: nowhere)",
 		}[role == "dev"])
 		f.Float64("cache-gb", 8, "room on the disk below --cache-dir")
 		f.Int64("flush-mb", 64, "size at which a memtable is flushed")
-		f.Int64("file-mb", 64, "size at which a flush or compaction begins another SSTable")
+		f.Int64("file-mb", 0, "size at which a flush or compaction begins another SSTable (0: 64, less where there is little memory)")
 		f.Duration("linger", 0, "how long the log waits for more records while others are in flight (0: as long as uploads take)")
 		f.Int("uploads-at-once", 8, "how many log objects are uploaded at once")
 	}
@@ -190,10 +194,19 @@ func (c *Config) validate() error {
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		return fmt.Errorf("%w: --log-format %q; want text or json", base.ErrInvalid, c.LogFormat)
 	}
-	for name, v := range map[string]int64{"memtable-mb": c.MemtableMB, "flush-mb": c.FlushMB, "file-mb": c.FileMB, "cache-mb": c.CacheMB, "metadata-mb": c.MetadataMB} {
+	for name, v := range map[string]int64{"memtable-mb": c.MemtableMB, "flush-mb": c.FlushMB, "file-mb": c.FileMB, "metadata-mb": c.MetadataMB} {
 		if v < 0 {
 			return fmt.Errorf("%w: --%s %d; it must not be negative", base.ErrInvalid, name, v)
 		}
+	}
+	if c.CacheMB < -1 {
+		return fmt.Errorf("%w: --cache-mb %d; want -1, 0 or more", base.ErrInvalid, c.CacheMB)
+	}
+	if c.MemoryMB != 0 && c.MemoryMB < minMemory>>20 {
+		return fmt.Errorf("%w: --memory-mb %d; want at least %d, or 0", base.ErrInvalid, c.MemoryMB, minMemory>>20)
+	}
+	if sum := c.MemtableMB + max(c.CacheMB, 0) + c.MetadataMB; c.MemoryMB != 0 && sum > c.MemoryMB*8/10 {
+		return fmt.Errorf("%w: --memtable-mb, --cache-mb and --metadata-mb are %d together; want at most 80 %% of --memory-mb, which is %d", base.ErrInvalid, sum, c.MemoryMB)
 	}
 	if c.CacheDir != "" && c.CacheDir != noCache && !(c.CacheGB >= minCacheGB && c.CacheGB <= maxCacheGB) {
 		return fmt.Errorf("%w: --cache-gb %v; want %v to %v", base.ErrInvalid, c.CacheGB, minCacheGB, maxCacheGB)
@@ -258,15 +271,20 @@ func (c *Config) masterOptions() master.Options {
 	return o
 }
 
-// tabletOptions are the knobs of a tablet server.
-func (c *Config) tabletOptions() tabletserver.Options {
+// tabletOptions are the knobs of a tablet server that may take so many bytes of
+// memory; 0: the default.
+func (c *Config) tabletOptions(memory int64) tabletserver.Options {
 	o := tabletserver.Options{
-		SessionTTL: c.SessionTTL, MemtableBytes: c.MemtableMB << 20, CacheBytes: c.CacheMB << 20, MetadataBytes: c.MetadataMB << 20,
+		MemoryBytes: memory,
+		SessionTTL:  c.SessionTTL, MemtableBytes: c.MemtableMB << 20, CacheBytes: c.CacheMB << 20, MetadataBytes: c.MetadataMB << 20,
 		Linger: c.Linger, MaxInFlight: c.UploadsAtOnce,
 		Tablet: tablet.Options{MemtableBytes: c.FlushMB << 20, FileBytes: c.FileMB << 20},
 	}
-	if c.CacheMB == 0 {
+	switch {
+	case c.CacheMB == 0:
 		o.CacheBytes = -1
+	case c.CacheMB < 0:
+		o.CacheBytes = 0
 	}
 	return o
 }

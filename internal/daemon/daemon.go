@@ -18,6 +18,7 @@ import (
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/cluster"
+	"github.com/tabletdb/tabletdb/internal/membudget"
 	"github.com/tabletdb/tabletdb/internal/rpc"
 	"github.com/tabletdb/tabletdb/internal/status"
 	"github.com/tabletdb/tabletdb/lockservice"
@@ -26,6 +27,7 @@ import (
 	storecluster "github.com/tabletdb/tabletdb/objstore/cluster"
 	"github.com/tabletdb/tabletdb/objstore/openstore"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
+	"github.com/tabletdb/tabletdb/tabletserver"
 )
 
 // Exit codes of tabletd.
@@ -82,6 +84,7 @@ type process struct {
 	out      io.Writer
 	version  string
 	role     string
+	memory   int64 // in bytes, that it may take; 0: its role has no budget
 
 	pages         *status.Pages // nil: none
 	statusAddress string        // where others reach them
@@ -149,6 +152,7 @@ func (p *process) run(ctx context.Context, role func(context.Context, *process) 
 		defer func() { stop(); <-tuned }()
 		go func() { defer close(tuned); tuneGC(life) }()
 	}
+	p.boundMemory()
 	statusServer, err := p.openPages()
 	if err != nil {
 		return err
@@ -278,12 +282,13 @@ func runTabletServer(ctx context.Context, p *process) error {
 		return err
 	}
 	n, err := cluster.OpenTabletServer(ctx, e, cluster.TabletConfig{
-		Addr: p.cfg.Listen, Name: p.cfg.Name, Zone: p.cfg.Zone, StatusAddress: p.statusAddress, Options: p.cfg.tabletOptions(),
+		Addr: p.cfg.Listen, Name: p.cfg.Name, Zone: p.cfg.Zone, StatusAddress: p.statusAddress, Options: p.cfg.tabletOptions(p.memory),
 	})
 	if err != nil {
 		return err
 	}
 	defer p.attach(status.Parts{Source: p.source(e, nil), Store: e.Bucket.Data, Router: n.RouterStats,
+		Memory:  map[string]*membudget.Budget{n.Name(): n.Memory()},
 		Tablets: map[string]controlpb.TabletServerServer{n.Name(): n.Control()}})()
 	p.ready("tablet server serves on %s", n.Addr())
 	<-ctx.Done()
@@ -298,11 +303,12 @@ func runGateway(ctx context.Context, p *process) error {
 		return err
 	}
 	defer closeEnv()
-	n, err := cluster.OpenGateway(e, p.cfg.Listen)
+	n, err := cluster.OpenGateway(e, p.cfg.Listen, p.memory)
 	if err != nil {
 		return err
 	}
-	defer p.attach(status.Parts{Source: p.source(e, nil), Store: e.Bucket.Data, Router: n.RouterStats})()
+	defer p.attach(status.Parts{Source: p.source(e, nil), Store: e.Bucket.Data, Router: n.RouterStats,
+		Memory: map[string]*membudget.Budget{"gateway": n.Memory()}})()
 	p.ready("gateway serves the Bigtable API on %s", n.Addr())
 	<-ctx.Done()
 	return n.Close()
@@ -311,11 +317,12 @@ func runGateway(ctx context.Context, p *process) error {
 func runDev(ctx context.Context, p *process) error {
 	c := p.cfg
 	began := time.Now()
+	forServer := tabletserver.Share(p.memory, 100-devGatewayShare-devRestShare) / int64(max(c.TabletServers, 1))
 	cl, err := cluster.Open(ctx, cluster.Config{
 		Dir: c.Data, StoreURL: c.Store, StoreOptions: openstore.Options{CreateBucket: c.CreateBucket}, Cache: c.cache(c.devCache()),
 		TabletServers: c.TabletServers, LockAddr: c.LockListen, GatewayAddr: c.Listen,
 		Logger: p.log, Registerer: p.registry, Version: p.version, Strict: c.Strict, StatusAddress: p.statusAddress,
-		Master: c.masterOptions(), Tablet: c.tabletOptions(),
+		Master: c.masterOptions(), Tablet: c.tabletOptions(forServer), GatewayMemory: tabletserver.Share(p.memory, devGatewayShare),
 	})
 	if err != nil {
 		return err

@@ -112,7 +112,7 @@ func runEmulator(ctx context.Context, p *process, o *emulatorOptions) error {
 			}
 			return inside.Node(name)
 		},
-		Logger: p.log, Version: p.version, Tablet: p.cfg.tabletOptions(),
+		Logger: p.log, Version: p.version, Tablet: p.cfg.tabletOptions(0),
 		// What nobody needs any more is memory here, or the disk of somebody who tests.
 		Master: master.Options{GCInterval: emulatorGC},
 	})

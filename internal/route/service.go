@@ -19,8 +19,9 @@ import (
 // return wire bytes; requests are not kept after the call.
 type Frontend interface {
 	bigtablepb.BigtableServer
-	// RawReadRows streams ReadRowsResponse messages; send frees each frame.
-	RawReadRows(ctx context.Context, req []byte, send func(frame mem.Buffer) error) error
+	// RawReadRows streams ReadRowsResponse messages; send joins the parts of each,
+	// and frees them.
+	RawReadRows(ctx context.Context, req []byte, send func(parts ...mem.Buffer) error) error
 	RawMutateRow(ctx context.Context, req []byte) error
 	// RawMutateRows streams MutateRowsResponse messages.
 	RawMutateRows(ctx context.Context, req []byte, send func(resp []byte) error) error
@@ -32,12 +33,14 @@ type Frontend interface {
 type service struct {
 	tablets  Server
 	frontend Frontend
+	gate     *Gate
 }
 
 // Register registers google.bigtable.v2.Bigtable on s: routed calls go to
 // tablets, others to frontend. Where one is nil its calls are UNIMPLEMENTED.
-// The server must use Codec.
-func Register(s *grpc.Server, tablets Server, frontend Frontend) {
+// The server must use Codec. gate, if not nil, counts the requests; its Tap is the
+// server's.
+func Register(s *grpc.Server, tablets Server, frontend Frontend, gate *Gate) {
 	if frontend == nil {
 		frontend = noFrontend{}
 	}
@@ -48,7 +51,7 @@ func Register(s *grpc.Server, tablets Server, frontend Frontend) {
 	desc.HandlerType = (*any)(nil)
 	desc.Methods = slices.Clone(desc.Methods)
 	desc.Streams = slices.Clone(desc.Streams)
-	svc := &service{tablets, frontend}
+	svc := &service{tablets, frontend, gate}
 	unary := map[string]func(context.Context, []byte) ([]byte, error){
 		"MutateRow":          svc.mutateRow,
 		"CheckAndMutateRow":  svc.checkAndMutateRow,
@@ -56,7 +59,7 @@ func Register(s *grpc.Server, tablets Server, frontend Frontend) {
 	}
 	for i, m := range desc.Methods {
 		if h := unary[m.MethodName]; h != nil {
-			desc.Methods[i].Handler = rawUnary("/"+desc.ServiceName+"/"+m.MethodName, h)
+			desc.Methods[i].Handler = rawUnary("/"+desc.ServiceName+"/"+m.MethodName, gate, h)
 		} else {
 			desc.Methods[i].Handler = onFrontend(m.Handler)
 		}
@@ -68,7 +71,7 @@ func Register(s *grpc.Server, tablets Server, frontend Frontend) {
 	}
 	for i, st := range desc.Streams {
 		if h := streams[st.StreamName]; h != nil {
-			desc.Streams[i].Handler = rawStream(h)
+			desc.Streams[i].Handler = rawStream(st.StreamName, gate, h)
 		} else {
 			desc.Streams[i].Handler = func(srv any, ss grpc.ServerStream) error {
 				return st.Handler(srv.(*service).frontend, ss)
@@ -77,7 +80,7 @@ func Register(s *grpc.Server, tablets Server, frontend Frontend) {
 	}
 	s.RegisterService(&desc, svc)
 	s.RegisterService(&grpc.ServiceDesc{ServiceName: tabletsService, HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{
-		{MethodName: "DropRows", Handler: rawUnary(dropRowsMethod, svc.dropRows)},
+		{MethodName: "DropRows", Handler: rawUnary(dropRowsMethod, gate, svc.dropRows)},
 	}}, svc)
 }
 
@@ -104,10 +107,16 @@ func onFrontend(h grpc.MethodHandler) grpc.MethodHandler {
 	}
 }
 
-func rawUnary(method string, h func(context.Context, []byte) ([]byte, error)) grpc.MethodHandler {
+func rawUnary(method string, gate *Gate, h func(context.Context, []byte) ([]byte, error)) grpc.MethodHandler {
+	write := isWrite(method)
 	call := func(ctx context.Context, req any) (any, error) {
 		f := req.(*Frame)
 		defer f.Free()
+		cost, err := gate.enter(ctx, len(f.Bytes()), write)
+		if err != nil {
+			return nil, err
+		}
+		defer gate.leave(cost)
 		resp, err := h(ctx, f.Bytes())
 		if err != nil {
 			return nil, err
@@ -126,13 +135,19 @@ func rawUnary(method string, h func(context.Context, []byte) ([]byte, error)) gr
 	}
 }
 
-func rawStream(h func(context.Context, []byte, grpc.ServerStream) error) grpc.StreamHandler {
+func rawStream(method string, gate *Gate, h func(context.Context, []byte, grpc.ServerStream) error) grpc.StreamHandler {
+	write := isWrite(method)
 	return func(_ any, ss grpc.ServerStream) error {
 		req := &Frame{}
 		if err := ss.RecvMsg(req); err != nil {
 			return err
 		}
 		defer req.Free()
+		cost, err := gate.enter(ss.Context(), len(req.Bytes()), write)
+		if err != nil {
+			return err
+		}
+		defer gate.leave(cost)
 		return h(ss.Context(), req.Bytes(), ss)
 	}
 }
@@ -180,7 +195,7 @@ func (s *service) readRows(ctx context.Context, req []byte, ss grpc.ServerStream
 		return err
 	}
 	if !routed {
-		return s.frontend.RawReadRows(ctx, req, func(b mem.Buffer) error { return sendBuffer(ss, b) })
+		return s.frontend.RawReadRows(ctx, req, func(parts ...mem.Buffer) error { return sendBuffer(ss, parts...) })
 	}
 	scan, err := incomingScan(ctx)
 	if err != nil {
@@ -299,11 +314,13 @@ type noFrontend struct {
 	bigtablepb.UnimplementedBigtableServer
 }
 
-func (noFrontend) RawReadRows(context.Context, []byte, func(mem.Buffer) error) error { return errNone }
-func (noFrontend) RawMutateRow(context.Context, []byte) error                        { return errNone }
-func (noFrontend) RawMutateRows(context.Context, []byte, func([]byte) error) error   { return errNone }
-func (noFrontend) RawCheckAndMutateRow(context.Context, []byte) ([]byte, error)      { return nil, errNone }
-func (noFrontend) RawReadModifyWriteRow(context.Context, []byte) ([]byte, error)     { return nil, errNone }
+func (noFrontend) RawReadRows(context.Context, []byte, func(...mem.Buffer) error) error {
+	return errNone
+}
+func (noFrontend) RawMutateRow(context.Context, []byte) error                      { return errNone }
+func (noFrontend) RawMutateRows(context.Context, []byte, func([]byte) error) error { return errNone }
+func (noFrontend) RawCheckAndMutateRow(context.Context, []byte) ([]byte, error)    { return nil, errNone }
+func (noFrontend) RawReadModifyWriteRow(context.Context, []byte) ([]byte, error)   { return nil, errNone }
 
 type noTablets struct{}
 

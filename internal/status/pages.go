@@ -20,6 +20,7 @@ import (
 	"github.com/tabletdb/tabletdb/client/router"
 	"github.com/tabletdb/tabletdb/internal/admin/output"
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/membudget"
 	"github.com/tabletdb/tabletdb/internal/status/view"
 	"github.com/tabletdb/tabletdb/objstore"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
@@ -51,6 +52,8 @@ type Parts struct {
 	Tablets map[string]controlpb.TabletServerServer
 	// Router, if not nil, returns the counters of the gateway of this process.
 	Router func() router.Stats
+	// Memory are the budgets of this process, by whose they are.
+	Memory map[string]*membudget.Budget
 }
 
 // Pages serves the pages. Its methods may be called concurrently. Close it.

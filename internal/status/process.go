@@ -2,6 +2,7 @@ package status
 
 import (
 	"context"
+	"maps"
 	"runtime"
 	"runtime/metrics"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/tabletdb/tabletdb/client/router"
 	"github.com/tabletdb/tabletdb/internal/admin/output"
 	"github.com/tabletdb/tabletdb/internal/base"
+	"github.com/tabletdb/tabletdb/internal/membudget"
 	"github.com/tabletdb/tabletdb/internal/status/view"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
@@ -28,8 +30,35 @@ type processBody struct {
 	Memory     output.Size   `json:"memory_bytes"`
 	Heap       output.Size   `json:"heap_bytes"`
 	GCs        uint64        `json:"garbage_collections"`
+	Budgets    []budgetRows  `json:"budgets,omitempty"`
 	Gateway    *router.Stats `json:"gateway,omitempty"`
 	Servers    []localServer `json:"tablet_servers,omitempty"`
+}
+
+// budgetRows is how the memory of one server of this process is used.
+type budgetRows struct {
+	Name     string       `json:"name"`
+	Limit    output.Size  `json:"limit_bytes"`
+	Accounts []accountRow `json:"accounts"`
+}
+
+type accountRow struct {
+	Name  string      `json:"name"`
+	Used  output.Size `json:"used_bytes"`
+	Peak  output.Size `json:"peak_bytes"`
+	Limit output.Size `json:"limit_bytes"`
+}
+
+func budgets(m map[string]*membudget.Budget) []budgetRows {
+	var list []budgetRows
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		b := budgetRows{Name: name, Limit: output.Size(m[name].Limit())}
+		for _, u := range m[name].Usage() {
+			b.Accounts = append(b.Accounts, accountRow{u.Name, output.Size(max(u.Used, 0)), output.Size(max(u.Peak, 0)), output.Size(u.Limit)})
+		}
+		list = append(list, b)
+	}
+	return list
 }
 
 // localServer is a tablet server of this process.
@@ -61,6 +90,7 @@ func processPage(q *request) (any, error) {
 		s := q.parts.Router()
 		b.Gateway = &s
 	}
+	b.Budgets = budgets(q.parts.Memory)
 	for name, c := range q.parts.Tablets {
 		b.Servers = append(b.Servers, ownServer(q.Context(), name, c))
 	}
