@@ -17,7 +17,7 @@ const (
 	logShare      = 4  // batches of the log that are not acknowledged
 	readShare     = 7  // what scans fetch ahead
 	frameShare    = 3  // messages on their way to clients
-	fileShare     = 12 // files being written by flushes and compactions, and read by compactions
+	fileShare     = 14 // files being written by flushes and compactions, and read by compactions
 	cacheShare    = 12 // blocks
 	metadataShare = 8  // filters and indexes
 
@@ -51,7 +51,10 @@ func (o *Options) divide() {
 	// memory, and less is fetched at once.
 	files, reads := Share(o.MemoryBytes, fileShare), Share(o.MemoryBytes, readShare)
 	if t.FileBytes == 0 {
-		t.FileBytes = min(64<<20, max(files/6, 1<<20))
+		t.FileBytes = min(64<<20, max(files/4, 1<<20))
+	}
+	if o.Flushers == 0 { // as many as can write a file each
+		o.Flushers = int(min(4, max(1, files*2/3/t.FileBytes)))
 	}
 	if t.Readahead == 0 {
 		t.Readahead = int(min(4<<20, max(reads/16, 256<<10)))

@@ -80,8 +80,8 @@ type Options struct {
 	// MinTruncate is how many objects must be free to go before a transaction
 	// is made of it; 32.
 	MinTruncate int64
-	// Loaders, Flushers and Compactors are how many of a kind run at once;
-	// 64, 4 and 2.
+	// Loaders, Flushers and Compactors are how many of a kind run at once; 64,
+	// 4, or fewer where there is little memory, and 2.
 	Loaders, Flushers, Compactors int
 	// NoCompaction leaves merging to those who ask for it.
 	NoCompaction bool
@@ -115,7 +115,6 @@ func (o *Options) EnsureDefaults() {
 	def64(&o.MaxLogObjects, 8192)
 	def64(&o.MinTruncate, 32)
 	def(&o.Loaders, 64)
-	def(&o.Flushers, 4)
 	def(&o.Compactors, 2)
 	def64(&o.OffloadBytes, 4<<20)
 	if o.OffloadPatience == 0 {

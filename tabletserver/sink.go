@@ -161,7 +161,8 @@ func (k *sink) sent(err error) error {
 
 // start starts the sender, for there is more than one frame.
 func (k *sink) start() {
-	if k.held = framesHeld * chunk.DefaultTarget; !k.memory.TryTake(k.held) {
+	// One scan does not take it all, also where it is the only one.
+	if k.held = framesHeld * chunk.DefaultTarget; k.held > k.memory.Limit()/2 || !k.memory.TryTake(k.held) {
 		k.enc.SetTarget(smallFrame)
 		k.held = framesHeld * smallFrame
 		k.memory.Add(k.held)

@@ -122,8 +122,13 @@ func (e *effort) failed(ctx context.Context, l *location, err error, again bool)
 		return nil
 	case errors.Is(err, base.ErrOverloaded):
 		e.bad = nil
-		if berr := e.spend(ctx, err); berr != nil {
-			return berr
+		var o *base.OverloadError
+		if !errors.As(err, &o) || o.After <= 0 {
+			if berr := e.spend(ctx, err); berr != nil {
+				return berr
+			}
+		} else { // it costs the server little, and not before it asked for it
+			e.r.stats.retries.Add(1)
 		}
 		return e.yield(ctx, err)
 	case errors.Is(err, base.ErrNotFound) && !errors.Is(err, base.ErrFamilyNotFound) && !e.recreated:

@@ -12,19 +12,17 @@ import (
 // at a time. Compactions wait until there is room.
 
 const (
-	// copies is how many times a file is in memory at the most while it is made:
-	// in chunks, and in one piece.
-	copies = 2
 	// rangesAhead is how many ranges the read-ahead of one run holds.
 	rangesAhead = 3
 	// minReadahead is the least that a compaction reads at once.
-	minReadahead = 256 << 10
+	minReadahead = 64 << 10
 )
 
 // fileMemory is about what it takes to write files of bytes in all, one after
 // the other.
 func (t *Tablet) fileMemory(bytes int64) int64 {
-	return copies * min(bytes, t.env.Options.FileBytes)
+	n := min(bytes, t.env.Options.FileBytes)
+	return n + n/2 // the file, the blocks being made, and a tail
 }
 
 // takeFileMemory waits for the memory that a job needs. It returns how much its

@@ -139,7 +139,7 @@ func (f *Fixture) listen(x *Server, node string) {
 	l, err := f.Net.Node(node).Listen(x.Addr)
 	f.Must(err)
 	x.grpc = rpc.NewServer(f.Logger(), rpc.ServerOptions{More: []grpc.ServerOption{grpc.ForceServerCodecV2(route.Codec())}})
-	route.Register(x.grpc, x.Server, nil)
+	route.Register(x.grpc, x.Server, nil, nil)
 	controlpb.RegisterTabletServerServer(x.grpc, x.Control())
 	go x.grpc.Serve(l) // until Close
 }
