@@ -29,15 +29,30 @@ type freezer struct {
 // freeze installs a freezer on a server.
 func freeze(s *tabletservertest.Server, n int, happens bool) *freezer {
 	z := &freezer{happens: happens, left: n}
-	put := func(_ context.Context, c tabletservertest.Call) error {
-		if c.Op == tabletservertest.Put && !z.write() {
-			return base.ErrUnavailable
-		}
-		return nil
+	s.LogStore.Before(z.put)
+	z.install(s.Store, s.Lock, func() {})
+	return z
+}
+
+// put lets a put of objects happen or not.
+func (z *freezer) put(_ context.Context, c tabletservertest.Call) error {
+	if c.Op == tabletservertest.Put && !z.write() {
+		return base.ErrUnavailable
 	}
-	s.Store.Before(put)
-	s.LogStore.Before(put)
-	s.Lock.SetHook(func(lockservice.Txn, int) lockmem.Fault {
+	return nil
+}
+
+// install installs the freezer on what a process writes to. before is called
+// before each write.
+func (z *freezer) install(store *tabletservertest.Spy, lock *lockmem.Client, before func()) {
+	store.Before(func(ctx context.Context, c tabletservertest.Call) error {
+		if c.Op == tabletservertest.Put {
+			before()
+		}
+		return z.put(ctx, c)
+	})
+	lock.SetHook(func(lockservice.Txn, int) lockmem.Fault {
+		before()
 		if !z.write() {
 			return lockmem.GiveUpLost
 		}
@@ -46,7 +61,6 @@ func freeze(s *tabletservertest.Server, n int, happens bool) *freezer {
 		}
 		return lockmem.Deliver
 	})
-	return z
 }
 
 // write reports whether a write happens.

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/internal/chunk"
 	"github.com/tabletdb/tabletdb/internal/mutation"
 	"github.com/tabletdb/tabletdb/internal/route"
@@ -184,5 +185,11 @@ func (s *Server) Compact(ctx context.Context, t meta.Tablet) error {
 // Flush flushes a tablet.
 func (s *Server) Flush(ctx context.Context, t meta.Tablet) error {
 	_, err := s.Control().Flush(ctx, &controlpb.FlushRequest{Tablets: []uint64{uint64(t.ID)}})
+	return err
+}
+
+// Adopt has a tablet adopt a bulk load.
+func (s *Server) Adopt(ctx context.Context, t meta.Tablet, load base.LoadID) error {
+	_, err := s.Control().Adopt(ctx, &controlpb.AdoptRequest{Tablet: tabletID(t), Load: uint64(load)})
 	return err
 }
