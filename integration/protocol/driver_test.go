@@ -34,6 +34,8 @@ func (w *world) step() {
 		do("flush", func() {
 			w.ask(func() error { _, err := s.Control().Flush(w.ctx, &controlpb.FlushRequest{}); return err })
 		})
+	case n < 628:
+		do("load", w.load)
 	case n < 650:
 		do("compact", func() {
 			w.ask(func() error { _, err := s.Control().Compact(w.ctx, &controlpb.CompactRequest{}); return err })
@@ -229,6 +231,7 @@ func (w *world) reconcile(all bool) {
 		}
 		w.tell(t)
 	}
+	w.adoptSome(some)
 }
 
 // seal lets two sealers race for a dead incarnation's log. Either may fail.
@@ -322,7 +325,7 @@ func (w *world) verify() {
 		for _, t := range list {
 			w.verifyObjects(t)
 		}
-		for _, row := range w.rows {
+		for _, row := range w.everyRow() {
 			tb, err := w.locate(row)
 			w.Must(err)
 			s := w.server(tb.Owner)

@@ -71,12 +71,14 @@ type world struct {
 	truth  objstore.Store
 	faulty *faulty.Store
 	model  *model
-	rows   []string
+	rows   []string // that the writers write
+	bulk   []string // that are loaded, by one loader at a time
 	table  meta.Table
 
 	mu      sync.RWMutex
 	servers []*tabletservertest.Server
 	deaf    map[*tabletservertest.Server]bool
+	decided []map[string]int64 // loads that were pending when their loader gave up
 
 	keeper     *keeper
 	keeperLock *lockmem.Client
@@ -90,6 +92,8 @@ type world struct {
 	repeats  atomic.Int64 // that were acknowledged
 	ids      atomic.Uint64
 
+	loading   atomic.Bool  // a loader is at it
+	loads     atomic.Int64 // that all tablets have adopted
 	collected atomic.Int64 // files
 	reads     atomic.Int64
 	splits    atomic.Int64
@@ -121,10 +125,16 @@ func newWorld(t *testing.T, seed uint64) *world {
 	fx.Options.MaxInFlight = 1 + w.rand.IntN(6)
 	for i := range 24 {
 		w.rows = append(w.rows, fmt.Sprintf("r%02d", i))
+		if i%3 == 0 {
+			w.bulk = append(w.bulk, fmt.Sprintf("r%02d-bulk", i))
+		}
 	}
-	w.model = newModel(w.rows)
+	w.model = newModel(w.everyRow())
 	return w
 }
+
+// everyRow returns the rows of writers and loaders.
+func (w *world) everyRow() []string { return slices.Concat(w.rows, w.bulk) }
 
 // mishaps are what the bucket suffers from.
 func mishaps() []faulty.Rule {
@@ -209,8 +219,8 @@ func (w *world) run(steps int) {
 	if !w.failed.Load() {
 		w.verify()
 	}
-	w.t.Logf("%d acknowledged (%d when repeated), %d unknown, %d refused, %d reads, %d splits, %d merges; %v; %d faults, %d files collected", w.acks.Load(), w.repeats.Load(),
-		w.unknowns.Load(), w.refusals.Load(), w.reads.Load(), w.splits.Load(), w.merges.Load(), w.did, len(w.faulty.Events()), w.collected.Load())
+	w.t.Logf("%d acknowledged (%d when repeated), %d unknown, %d refused, %d reads, %d splits, %d merges, %d loads; %v; %d faults, %d files collected", w.acks.Load(), w.repeats.Load(),
+		w.unknowns.Load(), w.refusals.Load(), w.reads.Load(), w.splits.Load(), w.merges.Load(), w.loads.Load(), w.did, len(w.faulty.Events()), w.collected.Load())
 	w.eventful()
 	w.mustHaveKept()
 	if w.acks.Load() < int64(steps)/3 || w.reads.Load() < int64(steps)/10 {
@@ -262,6 +272,7 @@ func (w *world) settle() {
 	w.clients.Wait()
 	w.faulty.Drain()
 	w.reconcile(true)
+	w.adoptTheRest()
 }
 
 // server returns the server of an incarnation, if it still runs; else nil.
@@ -403,9 +414,10 @@ func (w *world) persist(r *rand.Rand, row string, s *tabletservertest.Server, tb
 // reader reads rows wherever it gets an answer, also by locations that are old.
 func (w *world) reader(r *rand.Rand) {
 	var old []meta.Tablet
+	rows := w.everyRow()
 	for !w.stop.Load() {
 		time.Sleep(time.Duration(r.Int64N(int64(40 * time.Millisecond)))) // fake time
-		row := w.rows[r.IntN(len(w.rows))]
+		row := rows[r.IntN(len(rows))]
 		tb, err := w.locate(row)
 		if err != nil {
 			w.fail("locate: %v", err)
