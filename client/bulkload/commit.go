@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tabletdb/tabletdb/internal/base"
@@ -16,7 +17,7 @@ type Summary struct {
 	// ID names the load; 0: there was nothing to load.
 	ID    base.LoadID
 	Cells uint64 // that were loaded
-	Rows  uint64 // with cells; one that two SSTables share counts twice
+	Rows  uint64
 	// Repeated is how many cells were added again, or were folded into others.
 	Repeated uint64
 	Files    int
@@ -76,17 +77,18 @@ func (l *Loader) upload(ctx context.Context) (s Summary, u *uploader, number bas
 	}
 	u = l.newUploader(l.session.ID())
 	r := newReduce(it, l.schema)
-	run, err := u.writeAll(ctx, r)
+	runs, err := u.writeAll(ctx, r)
 	if err != nil {
 		return s, u, number, err
 	}
-	s.Repeated, s.Spilled, s.Files = r.dropped, l.mu.sorter.SpilledBytes(), len(run)
-	for _, f := range run {
+	s.Repeated, s.Spilled = r.dropped, l.mu.sorter.SpilledBytes()
+	for _, f := range slices.Concat(runs...) {
+		s.Files++
 		s.Cells += f.Entries
-		s.Rows += f.Rows
 		s.Bytes += f.Size
 	}
-	m := manifest.Manifest{Version: 1, Runs: []manifest.Run{run}}
+	s.Rows = r.rows
+	m := manifest.Manifest{Version: 1, Runs: runs}
 	data, err := m.Encode()
 	if err != nil {
 		return s, u, number, err

@@ -3,6 +3,7 @@ package bulkload
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -29,6 +30,8 @@ type reduce struct {
 	key     []byte
 	value   []byte
 	acc     aggregate.Accumulator
+	row     []byte // prefix of the keys of the current row
+	rows    uint64
 	dropped uint64
 	err     error
 }
@@ -51,6 +54,10 @@ func (r *reduce) next() bool {
 	r.key = append(r.key[:0], r.it.Key()...)
 	r.value = append(r.value[:0], r.it.Value()...)
 	manifest.PutSeq(r.key, 0)
+	if len(r.row) == 0 || !bytes.HasPrefix(r.key, r.row) {
+		r.row = append(r.row[:0], r.key[:base.RowPrefixLen(r.key)]...)
+		r.rows++
+	}
 	_, kind := base.Trailer(r.key)
 	if kind == base.KindMerge {
 		k, err := base.DecodeKey(r.key)
@@ -82,26 +89,45 @@ func (r *reduce) fail(err error) bool {
 	return false
 }
 
-// uploader makes SSTables of cells that come in order and uploads them. Its
-// methods are called by one goroutine.
+// uploader makes SSTables of cells that come in order, for each locality group its
+// own, and uploads them. Its methods are called by one goroutine.
 type uploader struct {
 	l       *Loader
 	creator base.Incarnation
-	numbers uint64 // the last one drawn
-	ends    [][]byte
+	numbers uint64   // the last one drawn
+	ends    [][]byte // of tablets, as bounds of keys; those that are ahead
+	outlets []outlet // by index of the group
 	slots   chan struct{}
 	wg      sync.WaitGroup
 	cancel  context.CancelCauseFunc
 
 	mu struct {
 		sync.Mutex
-		run      manifest.Run // by number
+		runs     []manifest.Run // by index of the group; in no order
 		progress Progress
 	}
 }
 
+// outlet is where the cells of a locality group go.
+type outlet struct {
+	group        *schema.Group
+	compressions map[base.FamilyID]compress.Type // of families that want another
+	w            *sstable.Writer                 // nil: no file is begun
+	number       base.FileNumber
+}
+
 func (l *Loader) newUploader(creator base.Incarnation) *uploader {
-	return &uploader{l: l, creator: creator, slots: make(chan struct{}, l.cfg.Options.Uploads)}
+	u := &uploader{l: l, creator: creator, slots: make(chan struct{}, l.cfg.Options.Uploads), outlets: make([]outlet, len(l.schema.Groups))}
+	u.mu.runs = make([]manifest.Run, len(u.outlets))
+	for i := range u.outlets {
+		u.outlets[i] = outlet{group: &l.schema.Groups[i], compressions: map[base.FamilyID]compress.Type{}}
+	}
+	for i := range l.schema.Families {
+		if f := &l.schema.Families[i]; f.HasCompression {
+			u.outlets[f.Group].compressions[f.ID] = f.Compression
+		}
+	}
+	return u
 }
 
 // draw returns a number for a file of this loader's.
@@ -110,8 +136,9 @@ func (u *uploader) draw() base.FileNumber {
 	return base.FileNumber{Creator: u.creator, Number: u.numbers}
 }
 
-// writeAll uploads all cells as SSTables, which are cut where tablets end.
-func (u *uploader) writeAll(ctx context.Context, r *reduce) (manifest.Run, error) {
+// writeAll uploads all cells as SSTables, which are cut where tablets end, and
+// returns a run for each locality group that has any.
+func (u *uploader) writeAll(ctx context.Context, r *reduce) ([]manifest.Run, error) {
 	tablets, err := u.l.meta.Tablets(ctx, u.l.schema.Table, lockservice.ReadOptions{})
 	if err != nil {
 		return nil, err
@@ -126,69 +153,111 @@ func (u *uploader) writeAll(ctx context.Context, r *reduce) (manifest.Run, error
 	u.cancel = cancel
 	err = u.write(ctx, r)
 	u.wg.Wait()
-	if cause := context.Cause(ctx); cause != nil && err != nil {
+	if cause := context.Cause(ctx); cause != nil { // of an upload, or of the caller
 		err = cause
-	}
-	if err == nil {
-		err = context.Cause(ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("write SSTables: %w", err)
 	}
-	slices.SortFunc(u.mu.run, func(a, b manifest.File) int { return bytes.Compare(a.Smallest, b.Smallest) })
-	return u.mu.run, nil
+	var runs []manifest.Run
+	for _, run := range u.mu.runs {
+		slices.SortFunc(run, func(a, b manifest.File) int { return bytes.Compare(a.Smallest, b.Smallest) })
+		if len(run) > 0 {
+			runs = append(runs, run)
+		}
+	}
+	return runs, nil
 }
 
 // write makes the files.
 func (u *uploader) write(ctx context.Context, r *reduce) error {
-	for ok := r.next(); ok; {
+	for n := 0; r.next(); n++ {
 		for len(u.ends) > 0 && bytes.Compare(r.key, u.ends[0]) >= 0 {
 			u.ends = u.ends[1:]
-		}
-		n := u.draw()
-		w := sstable.NewWriter(sstable.WriterOptions{File: n, Compression: compress.Snappy, SizeHint: int(min(u.l.cfg.Options.FileBytes, 8<<20))})
-		for ; ok && w.EstimatedSize() < u.l.cfg.Options.FileBytes && !(len(u.ends) > 0 && bytes.Compare(r.key, u.ends[0]) >= 0); ok = r.next() {
-			if err := w.Add(r.key, r.value); err != nil {
+			if err := u.endAll(ctx); err != nil {
 				return err
 			}
-			if w.Entries()%4096 == 0 {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-			}
 		}
-		if r.err != nil {
-			return r.err
+		if n%4096 == 0 && ctx.Err() != nil {
+			return ctx.Err()
 		}
-		t, err := w.Finish()
-		if err != nil {
-			return err
-		}
-		if err := u.upload(ctx, n, &t); err != nil {
+		if err := u.add(ctx, r.key, r.value); err != nil {
 			return err
 		}
 	}
-	return r.err
+	if r.err != nil {
+		return r.err
+	}
+	return u.endAll(ctx)
 }
 
-// upload uploads a table in the background, when there is room for it.
-func (u *uploader) upload(ctx context.Context, n base.FileNumber, t *sstable.Table) error {
+// add adds a cell to the file of its group. All files that are begun take about
+// the memory of one: where it gets more, the largest ends.
+func (u *uploader) add(ctx context.Context, key, value []byte) error {
+	family := base.FamilyID(binary.BigEndian.Uint32(key[base.RowPrefixLen(key):]))
+	o := &u.outlets[u.l.schema.GroupOf(family)]
+	if o.w == nil {
+		o.number = u.draw()
+		o.w = sstable.NewWriter(sstable.WriterOptions{
+			File: o.number, Compression: compress.Snappy, Compressions: o.compressions, Filters: o.group.Filters, Group: o.group.Name,
+		})
+	}
+	if err := o.w.Add(key, value); err != nil {
+		return err
+	}
+	var begun int64
+	largest := o
+	for i := range u.outlets {
+		if x := &u.outlets[i]; x.w != nil {
+			begun += x.w.EstimatedSize()
+			if x.w.EstimatedSize() > largest.w.EstimatedSize() {
+				largest = x
+			}
+		}
+	}
+	if begun < u.l.cfg.Options.FileBytes {
+		return nil
+	}
+	return u.end(ctx, largest)
+}
+
+// endAll ends the files that are begun.
+func (u *uploader) endAll(ctx context.Context) error {
+	for i := range u.outlets {
+		if u.outlets[i].w == nil {
+			continue
+		}
+		if err := u.end(ctx, &u.outlets[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// end ends a file and uploads it in the background, when there is room for that.
+func (u *uploader) end(ctx context.Context, o *outlet) error {
+	t, err := o.w.Finish()
+	o.w = nil
+	if err != nil {
+		return err
+	}
 	select {
 	case u.slots <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	f := manifest.Describe(n, t)
+	f := manifest.Describe(o.number, &t)
 	f.Loaded = true
+	group := slices.IndexFunc(u.outlets, func(x outlet) bool { return x.group == o.group })
 	u.wg.Go(func() {
 		defer func() { <-u.slots }()
-		if err := u.put(ctx, base.SSTableObject(n), t.Data); err != nil {
+		if err := u.put(ctx, base.SSTableObject(f.Number), t.Data); err != nil {
 			u.cancel(err)
 			return
 		}
 		u.mu.Lock()
 		defer u.mu.Unlock()
-		u.mu.run = append(u.mu.run, f)
+		u.mu.runs[group] = append(u.mu.runs[group], f)
 		u.mu.progress.Cells += f.Entries
 		u.mu.progress.Bytes += f.Size
 		u.l.tell(u.mu.progress)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"cloud.google.com/go/bigtable/admin/apiv2/adminpb"
 	"cloud.google.com/go/bigtable/apiv2/bigtablepb"
 
 	"github.com/tabletdb/tabletdb/client/bulkload"
@@ -18,6 +19,7 @@ import (
 	lockmem "github.com/tabletdb/tabletdb/lockservice/mem"
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/objstore"
+	"github.com/tabletdb/tabletdb/proto/metapb"
 	"github.com/tabletdb/tabletdb/tabletserver/tabletservertest"
 )
 
@@ -346,6 +348,81 @@ func TestBulkLoadRefusals(t *testing.T) {
 		if loads, _, err := b.Meta.AllBulkLoads(b.ctx); err != nil || len(loads) > 0 {
 			t.Errorf("%v, %v", loads, err)
 		}
+	})
+}
+
+// TestBulkLoadOfGroups: each locality group gets files of its own, and aggregate
+// cells that are added several times are folded, among themselves and with what
+// was there.
+func TestBulkLoadOfGroups(t *testing.T) {
+	history(t, func(b *bubble) {
+		s := b.servers(2)
+		sum := &adminpb.Type{Kind: &adminpb.Type_AggregateType{AggregateType: &adminpb.Type_Aggregate{
+			InputType:  &adminpb.Type{Kind: &adminpb.Type_Int64Type{Int64Type: &adminpb.Type_Int64{}}},
+			Aggregator: &adminpb.Type_Aggregate_Sum_{Sum: &adminpb.Type_Aggregate_Sum{}},
+		}}}
+		table, err := b.Meta.CreateTable(b.ctx, &metapb.TableRecord{
+			Name: "projects/p/instances/i/tables/groups", NextFamily: 4,
+			Families: []*metapb.Family{
+				{Id: 1, Name: "cf"}, {Id: 2, Name: "sum", ValueType: sum},
+				{Id: 3, Name: "far", Storage: &metapb.Storage{LocalityGroup: "far", Compression: metapb.Storage_COMPRESSION_ZSTD}},
+			},
+		}, [][]byte{[]byte("m")}, time.Now())
+		b.Must(err)
+		for _, tb := range b.Tablets(b.ctx, table) {
+			b.Serve(b.ctx, tb, s[0])
+		}
+		load := func(n int64) {
+			l := b.loader(table, b.Store, b.Lock.Client())
+			for i := range 40 {
+				row := fmt.Appendf(nil, "%c%02d", 'a'+i%26, i)
+				b.Must(l.Add(row, "cf", []byte("q"), 1000, []byte("near")))
+				b.Must(l.Add(row, "far", []byte("q"), 1000, make([]byte, 200)))
+				b.Must(l.AddInt(row, "sum", []byte("n"), 0, n))
+				b.Must(l.AddInt(row, "sum", []byte("n"), 0, 1))
+			}
+			done := b.background(func() error { _, err := l.Commit(b.ctx); return errors.Join(err, l.Close(b.ctx)) })
+			b.adoptAll(table.ID)
+			b.pause(time.Second)
+			b.Must(<-done)
+		}
+		load(2)
+		for _, tb := range b.Tablets(b.ctx, table) {
+			m := b.manifest(tb)
+			if len(m.Runs) != 2 {
+				t.Fatalf("%d runs: %+v", len(m.Runs), m.Runs)
+			}
+			for _, r := range m.Runs {
+				for _, f := range r {
+					if far := f.Group == "far"; !f.Loaded || far != slices.Equal(f.Families, []base.FamilyID{3}) || far == slices.Equal(f.Families, []base.FamilyID{1, 2}) {
+						t.Errorf("%+v", f)
+					}
+				}
+			}
+		}
+		load(10)
+		check := func(s *tabletservertest.Server) {
+			t.Helper()
+			n := 0
+			for _, tb := range b.Tablets(b.ctx, table) {
+				for _, line := range s.All(b.ctx, tb) {
+					if n++; !strings.Contains(line, "cf:q@1000=near sum:n@0="+string([]byte{0, 0, 0, 0, 0, 0, 0, 14})+" far:q@1000=") {
+						t.Fatalf("%q", line)
+					}
+				}
+			}
+			if n != 40 {
+				t.Errorf("%d rows", n)
+			}
+		}
+		check(s[0])
+		b.check()
+		b.dieAndServe(table.ID, s[0], s[1])
+		for _, tb := range b.Tablets(b.ctx, table) {
+			b.Must(s[1].Compact(b.ctx, tb))
+		}
+		check(s[1])
+		b.check()
 	})
 }
 

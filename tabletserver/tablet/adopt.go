@@ -38,12 +38,13 @@ func (t *Tablet) Adopt(ctx context.Context, id base.LoadID) error {
 	if t.record.Adopted(id) {
 		return nil
 	}
-	a, run, err := t.offered(ctx, id)
+	a, runs, err := t.offered(ctx, id)
 	if err != nil {
 		return fmt.Errorf("tablet %d adopts bulk load %d: %w", t.id, id, err)
 	}
-	job := t.begin("adoption", fmt.Sprintf("bulk load %d: %d files", id, len(run)), run.Size())
-	err = t.adopt(ctx, a, run)
+	all := output{runs: runs}
+	job := t.begin("adoption", fmt.Sprintf("bulk load %d: %d files", id, all.files()), all.size())
+	err = t.adopt(ctx, a, all)
 	t.env.Jobs.end(job, 0, err)
 	if err != nil {
 		return fmt.Errorf("tablet %d adopts bulk load %d: %w", t.id, id, err)
@@ -52,8 +53,8 @@ func (t *Tablet) Adopt(ctx context.Context, id base.LoadID) error {
 }
 
 // offered returns what the load has for the tablet: its files, with the bounds
-// of the tablet.
-func (t *Tablet) offered(ctx context.Context, id base.LoadID) (meta.Adoption, manifest.Run, error) {
+// of the tablet, a run for each locality group.
+func (t *Tablet) offered(ctx context.Context, id base.LoadID) (meta.Adoption, []manifest.Run, error) {
 	pending, err := t.env.Meta.BulkLoads(ctx, t.table)
 	if err != nil {
 		return meta.Adoption{}, nil, err
@@ -73,29 +74,22 @@ func (t *Tablet) offered(ctx context.Context, id base.LoadID) (meta.Adoption, ma
 	if err != nil {
 		return a, nil, err
 	}
-	if len(m.Runs) > 1 {
-		return a, nil, fmt.Errorf("%w: %s, of a bulk load, has %d runs", base.ErrCorrupt, base.ManifestObject(a.Load.Manifest), len(m.Runs))
+	for _, f := range slices.Concat(m.Runs...) {
+		if !f.Loaded {
+			return a, nil, fmt.Errorf("%w: %s, of a bulk load, names SSTable %v, which is not of one", base.ErrCorrupt, base.ManifestObject(a.Load.Manifest), f.Number)
+		}
 	}
 	// Whoever compacts the files must know their families.
 	if err := t.env.Schemas.Fresh(ctx); err != nil {
 		return a, nil, err
 	}
-	runs := manifest.Clip(m.Runs, t.start, t.end, func(f manifest.File) int64 { return t.shown(ctx, f) })
-	if len(runs) == 0 {
-		return a, nil, nil
-	}
-	for _, f := range runs[0] {
-		if !f.Loaded {
-			return a, nil, fmt.Errorf("%w: %s, of a bulk load, names SSTable %v, which is not of one", base.ErrCorrupt, base.ManifestObject(a.Load.Manifest), f.Number)
-		}
-	}
-	return a, runs[0], nil
+	return a, manifest.Clip(m.Runs, t.start, t.end, func(f manifest.File) int64 { return t.shown(ctx, f) }), nil
 }
 
 // adopt does the work of Adopt; the caller holds change.
-func (t *Tablet) adopt(ctx context.Context, a meta.Adoption, run manifest.Run) error {
+func (t *Tablet) adopt(ctx context.Context, a meta.Adoption, offer output) error {
 	began := time.Now()
-	if len(run) == 0 { // only the record changes
+	if len(offer.runs) == 0 { // only the record changes
 		if err := t.awaitSafe(ctx); err != nil {
 			return err
 		}
@@ -115,7 +109,7 @@ func (t *Tablet) adopt(ctx context.Context, a meta.Adoption, run manifest.Run) e
 	if err := t.drain(ctx); err != nil {
 		return err
 	}
-	x := adopting{t: t, load: a, run: run, before: t.record}
+	x := adopting{t: t, load: a, runs: offer.runs, before: t.record}
 	if err := x.write(ctx); err != nil {
 		t.env.Files.Decided(x.out.numbers...)
 		t.undrain()
@@ -125,8 +119,8 @@ func (t *Tablet) adopt(ctx context.Context, a meta.Adoption, run manifest.Run) e
 		return err
 	}
 	t.env.Counts.Adoptions.Add(1)
-	t.env.Counts.AdoptedBytes.Add(run.Size())
-	t.event("adopted bulk load %d, %d KiB in %d files, in %v, %v of it without writes", a.Load.ID, run.Size()>>10, len(run),
+	t.env.Counts.AdoptedBytes.Add(offer.size())
+	t.event("adopted bulk load %d, %d KiB in %d files, in %v, %v of it without writes", a.Load.ID, offer.size()>>10, offer.files(),
 		time.Since(began).Round(time.Millisecond), time.Since(paused).Round(time.Millisecond))
 	t.env.WantCompact(t)
 	return nil
@@ -137,8 +131,8 @@ func (t *Tablet) adopt(ctx context.Context, a meta.Adoption, run manifest.Run) e
 type adopting struct {
 	t      *Tablet
 	load   meta.Adoption
-	run    manifest.Run // none: the fields from seq on are not set
-	before meta.Tablet  // the record that the manifest was made of
+	runs   []manifest.Run // none: the fields from seq on are not set
+	before meta.Tablet    // the record that the manifest was made of
 
 	seq     base.Seq // of the load
 	flushed []*mem   // memtables that are in the manifest's files
@@ -175,11 +169,13 @@ func (x *adopting) write(ctx context.Context) error {
 		slices.SortFunc(drops, func(a, b manifest.Drop) int { return int(int64(a.Seq) - int64(b.Seq)) })
 		x.next.Drops = append(slices.Clone(x.next.Drops), drops...)
 	}
-	adopted := make(manifest.Run, len(x.run))
-	for i, f := range x.run {
-		adopted[i] = f.At(x.seq)
+	for _, run := range x.runs { // they are of different families: in any order
+		adopted := make(manifest.Run, len(run))
+		for i, f := range run {
+			adopted[i] = f.At(x.seq)
+		}
+		x.next.Runs = slices.Insert(x.next.Runs, 0, adopted)
 	}
-	x.next.Runs = slices.Insert(x.next.Runs, 0, adopted)
 	x.number = t.env.Files.Draw()
 	x.out.numbers = append(x.out.numbers, x.number)
 	x.next.Tablet, x.next.Epoch, x.next.Version, x.next.Flushed = t.id, t.epoch, t.record.ManifestVersion+1, x.seq
@@ -199,14 +195,14 @@ func (x *adopting) commit(ctx context.Context) error {
 		err := x.try(ctx)
 		switch {
 		case err == nil:
-			if len(x.run) > 0 {
+			if len(x.runs) > 0 {
 				x.install()
 			}
 			t.env.Files.Decided(x.out.numbers...)
 			return nil
 		case errors.Is(err, errShifted):
 			t.env.Files.Decided(x.out.numbers...)
-			if len(x.run) > 0 {
+			if len(x.runs) > 0 {
 				t.undrain()
 			}
 			return err
@@ -230,7 +226,7 @@ func (x *adopting) commit(ctx context.Context) error {
 // never will be.
 func (x *adopting) try(ctx context.Context) error {
 	t := x.t
-	if t.record.Adopted(x.load.Load.ID) && (len(x.run) == 0 || t.record.Manifest == x.number) {
+	if t.record.Adopted(x.load.Load.ID) && (len(x.runs) == 0 || t.record.Manifest == x.number) {
 		return nil // it has landed
 	}
 	if t.record.Manifest != x.before.Manifest {
@@ -266,7 +262,7 @@ func (x *adopting) try(ctx context.Context) error {
 
 func (x *adopting) change() meta.Adoption {
 	a := x.load
-	if len(x.run) == 0 {
+	if len(x.runs) == 0 {
 		return a
 	}
 	a.Flushed = &meta.Flushed{
