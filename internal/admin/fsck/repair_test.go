@@ -361,6 +361,52 @@ func TestRepairWithoutMaster(t *testing.T) {
 	})
 }
 
+// TestByHand: what no repair is known for is said, and left alone.
+func TestByHand(t *testing.T) {
+	for name, harm := range map[string]func(w *world){
+		"schema damaged": func(w *world) {
+			w.txn(lockservice.Put(fmt.Sprintf("%s%016x", meta.TablePrefix, uint64(w.table.ID)), []byte("x")))
+		},
+		"schema lost": func(w *world) {
+			w.txn(lockservice.Delete(fmt.Sprintf("%s%016x", meta.TablePrefix, uint64(w.table.ID))))
+		},
+		"backup": func(w *world) { w.remove(w.backup()) },
+		"overlap": func(w *world) {
+			w.change(meta.Tablet{ID: 99, Table: w.table.ID, Start: []byte("p"), End: []byte("q"), State: meta.Unassigned, Flushed: 7}, func(*meta.Tablet) {})
+		},
+		"data where the seal was": func(w *world) {
+			l, err := w.Meta.Log(w.ctx, w.dead)
+			w.Must(err)
+			b, err := w.Store.Get(w.ctx, base.LogObject(w.dead, l.End-1))
+			w.Must(err)
+			w.Must(w.Store.Put(w.ctx, base.LogObject(w.dead, l.End), b))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				defer w.Close()
+				harm(w)
+				rev := func() lockservice.Revision {
+					_, rev, err := w.ls.List(w.ctx, "", "", lockservice.ReadOptions{KeysOnly: true})
+					w.Must(err)
+					return rev
+				}
+				before := rev()
+				r := w.repair(fsck.RepairConfig{Accept: []fsck.Loss{fsck.Holes, fsck.Logs, fsck.SSTables, fsck.Marks}})
+				if len(r.Steps) == 0 || r.Report.Problems() == 0 || rev() != before {
+					t.Errorf("steps %+v, left %v, revision %d after %d", r.Steps, r.Report.Findings, rev(), before)
+				}
+				for _, s := range r.Steps {
+					if s.Outcome != fsck.ByHand && s.Outcome != fsck.NotAccepted {
+						t.Errorf("%+v", s)
+					}
+				}
+			})
+		})
+	}
+}
+
 // TestRemedies: every class says what is done about it, and so does the
 // documentation.
 func TestRemedies(t *testing.T) {

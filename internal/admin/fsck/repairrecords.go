@@ -56,6 +56,9 @@ const orphanBatch = 200
 // removeOrphans removes what is left of a table that was dropped.
 func (p *planner) removeOrphans(f Finding) {
 	id := f.about.table.ID
+	if p.seen[fmt.Sprintf("%s%016x", meta.TablePrefix, uint64(id))] != 0 {
+		return // its schema is damaged, which is another finding
+	}
 	for name, leads := range p.names {
 		if leads == id {
 			p.byHand(f, fmt.Sprintf("the name %s leads to it, so that it was not dropped: restore the lock service from a snapshot", name))
