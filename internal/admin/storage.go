@@ -154,7 +154,7 @@ func (r *run) familySetCommand() *cobra.Command {
 	var inMemory bool
 	names := [3]string{"locality-group", "compression", "bloom"}
 	var c *cobra.Command
-	c = r.command("set <table> <family>", "Set a family's locality group, compression and Bloom filter, and whether its group is kept in memory", cobra.ExactArgs(2), func(ctx context.Context, e *env, args []string) error {
+	c = r.command("set <table> <family>", "Say how a family is stored: locality group, compression, filter", cobra.ExactArgs(2), func(ctx context.Context, e *env, args []string) error {
 		full, err := e.fullName(args[0])
 		if err != nil {
 			return err

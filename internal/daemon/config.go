@@ -119,7 +119,10 @@ func flags(f *pflag.FlagSet, role string) {
 	}
 	if has("tabletserver", "dev") {
 		f.String("name", "", "name of this server that is stable over restarts")
-		f.String("zone", "", "zone of this server, for placement")
+		f.String("zone", "", map[bool]string{
+			true:  "zones of the servers, separated by commas, given to them in turn",
+			false: "zone of this server: no zone gets more of a table than its part of the servers",
+		}[role == "dev"])
 		f.Int64("memtable-mb", 0, "memory for all memtables of a server (0: a quarter of its memory)")
 		f.Int64("cache-mb", -1, "memory for the block cache of a server (0: none; -1: an eighth of its memory)")
 		f.Int64("metadata-mb", 0, "memory for filters and indexes of a server (0: a twelfth of its memory)")

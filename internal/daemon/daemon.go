@@ -323,6 +323,7 @@ func runDev(ctx context.Context, p *process) error {
 		TabletServers: c.TabletServers, LockAddr: c.LockListen, GatewayAddr: c.Listen,
 		Logger: p.log, Registerer: p.registry, Version: p.version, Strict: c.Strict, StatusAddress: p.statusAddress,
 		Master: c.masterOptions(), Tablet: c.tabletOptions(forServer), GatewayMemory: tabletserver.Share(p.memory, devGatewayShare),
+		Zones: strings.FieldsFunc(c.Zone, func(r rune) bool { return r == ',' }),
 	})
 	if err != nil {
 		return err
