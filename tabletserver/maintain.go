@@ -55,6 +55,25 @@ func (s *Server) memoryLoop() {
 	}
 }
 
+// ageLoop looks now and then for tablets to which nothing has come, and which are
+// to be compacted all the same: for what they hold has become garbage, or old.
+func (s *Server) ageLoop() {
+	tick := time.NewTicker(s.cfg.Options.AgeInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-s.life.Done():
+			return
+		}
+		for _, t := range s.all() {
+			if t.State() == tablet.Serving && t.NeedsCompaction(s.life) {
+				s.wantCompact(t)
+			}
+		}
+	}
+}
+
 // flushLargest queues flushes that free about excess bytes.
 func (s *Server) flushLargest(excess int64) {
 	type sized struct {

@@ -83,6 +83,9 @@ type Options struct {
 	// Loaders, Flushers and Compactors are how many of a kind run at once; 64,
 	// 4, or fewer where there is little memory, and 2.
 	Loaders, Flushers, Compactors int
+	// AgeInterval is how often it is looked for tablets whose contents have
+	// become garbage or old; 1 min.
+	AgeInterval time.Duration
 	// NoCompaction leaves merging to those who ask for it.
 	NoCompaction bool
 	// NoOffload keeps all compactions in this process, also where there are
@@ -122,6 +125,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.TruncateInterval == 0 {
 		o.TruncateInterval = 2 * time.Second
+	}
+	if o.AgeInterval == 0 {
+		o.AgeInterval = time.Minute
 	}
 }
 
@@ -278,6 +284,7 @@ func (s *Server) start() {
 	}
 	run(s.truncateLoop)
 	run(s.memoryLoop)
+	run(s.ageLoop)
 	run(s.heatLoop)
 	if s.cfg.Network != nil {
 		run(s.stallLoop)

@@ -1069,7 +1069,10 @@ type FileRef struct {
 	// The families that the file matters to, ascending: those it has entries of,
 	// and, where it has deletions of rows, those that these are meant for. None:
 	// not known, it may matter to all.
-	Families      []uint32 `protobuf:"varint,19,rep,packed,name=families,proto3" json:"families,omitempty"`
+	Families []uint32 `protobuf:"varint,19,rep,packed,name=families,proto3" json:"families,omitempty"`
+	// Since when, by the owner's clock, the oldest of what the file holds waits to
+	// be merged with what is older. 0: not known.
+	SinceUs       int64 `protobuf:"varint,20,opt,name=since_us,json=sinceUs,proto3" json:"since_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1242,6 +1245,13 @@ func (x *FileRef) GetFamilies() []uint32 {
 		return x.Families
 	}
 	return nil
+}
+
+func (x *FileRef) GetSinceUs() int64 {
+	if x != nil {
+		return x.SinceUs
+	}
+	return 0
 }
 
 // BulkLoad is a load of files that is decided: every tablet of the table adopts
@@ -1648,7 +1658,7 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"\x0estatus_address\x18\a \x01(\tR\rstatusAddress\";\n" +
 	"\vRangeRecord\x12\x12\n" +
 	"\x04cell\x18\x01 \x01(\tR\x04cell\x12\x18\n" +
-	"\arecords\x18\x02 \x01(\x04R\arecords\"\xc4\x04\n" +
+	"\arecords\x18\x02 \x01(\x04R\arecords\"\xdf\x04\n" +
 	"\aFileRef\x120\n" +
 	"\x04file\x18\x01 \x01(\v2\x1c.tabletdb.meta.v1.FileNumberR\x04file\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x1f\n" +
@@ -1673,7 +1683,8 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"\x05shown\x18\x11 \x01(\x04R\x05shown\x12\x18\n" +
 	"\asettled\x18\x12 \x01(\x04R\asettled\x12\x16\n" +
 	"\x06loaded\x18\x18 \x01(\bR\x06loaded\x12\x1a\n" +
-	"\bfamilies\x18\x13 \x03(\rR\bfamilies\"\xcb\x01\n" +
+	"\bfamilies\x18\x13 \x03(\rR\bfamilies\x12\x19\n" +
+	"\bsince_us\x18\x14 \x01(\x03R\asinceUs\"\xcb\x01\n" +
 	"\bBulkLoad\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\x04R\x05table\x128\n" +

@@ -40,6 +40,8 @@ type Reader struct {
 	seek  []byte
 	err   error
 	skip  skipTo
+
+	wasted uint64
 }
 
 // skipTo is how far Next moves before it looks for a cell.
@@ -148,6 +150,11 @@ func (r *Reader) fail(err error) bool {
 	return false
 }
 
+// Wasted returns how many steps the reader took for entries that nobody can see:
+// hidden ones, and deletions. A seek counts as several. A compaction of all runs
+// leaves nothing of the kind.
+func (r *Reader) Wasted() uint64 { return r.wasted }
+
 // Row returns the key of the current row, valid until the reader moves to
 // another one.
 func (r *Reader) Row() []byte { return r.row }
@@ -183,8 +190,11 @@ func (r *Reader) Next() bool {
 		case operand:
 			return r.fold()
 		case tombstone:
+			r.wasted += stepsBeforeSeek
 			r.hide()
 			continue
+		case hidden:
+			r.wasted++
 		}
 		if c == hidden && !r.pass() {
 			return false

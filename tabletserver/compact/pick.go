@@ -21,6 +21,11 @@ type Run struct {
 	Tombstones uint64
 	// Shared: some file of the run is shown only in part, as after a split.
 	Shared bool
+	// Garbage is an estimate, rather too low, of the entries that a rewrite of the
+	// run alone would drop: cells that are too old.
+	Garbage uint64
+	// Age is how long the oldest of it waits to be merged with what is older.
+	Age time.Duration
 	// Groups are the locality groups that the run matters to, ascending. None:
 	// what it holds is of families that were dropped.
 	Groups []int
@@ -39,10 +44,15 @@ type Options struct {
 	// be to join them, in percent; 150.
 	SizeRatio int64
 	// TombstoneRatio: a run with more tombstones than this share of entries,
-	// in percent, asks for a compaction of its whole lane; 30.
-	TombstoneRatio uint64
-	// MajorAge: a tablet with several runs, or with tombstones, that saw no
-	// major compaction for that long gets one; 0: never.
+	// in percent, asks for a compaction of its whole lane; 30. They must also be
+	// MinTombstones of the lane, in percent, lest a few deletions rewrite a large
+	// table again and again; 3.
+	TombstoneRatio, MinTombstones uint64
+	// GarbageRatio: a run of which more than this share, in percent, is garbage is
+	// rewritten; 50.
+	GarbageRatio uint64
+	// MajorAge: a lane is compacted as a whole when it has tombstones, or runs
+	// beside its oldest, that are older; 7 days. Negative: never.
 	MajorAge time.Duration
 }
 
@@ -61,6 +71,15 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.TombstoneRatio == 0 {
 		o.TombstoneRatio = 30
+	}
+	if o.MinTombstones == 0 {
+		o.MinTombstones = 3
+	}
+	if o.GarbageRatio == 0 {
+		o.GarbageRatio = 50
+	}
+	if o.MajorAge == 0 {
+		o.MajorAge = 7 * 24 * time.Hour
 	}
 }
 
@@ -82,10 +101,20 @@ func All(n int, reason string) Plan {
 }
 
 // Pick returns what to merge next; ok is false where nothing needs it. runs
-// are newest first. sinceMajor is the age of the last major compaction, or of
-// the oldest run. What it returns is Closed.
-func Pick(runs []Run, sinceMajor time.Duration, o Options) (p Plan, ok bool) {
+// are newest first. wasted is how many steps reads have lost since the last major
+// compaction on entries that nobody can see: once they are as many as there are
+// entries, a compaction of all would have been cheaper. (Who rents until the rent
+// has reached the price, and then buys, pays at most twice what was necessary.)
+// What it returns is Closed.
+func Pick(runs []Run, wasted uint64, o Options) (p Plan, ok bool) {
 	o.EnsureDefaults()
+	entries := uint64(0)
+	for _, r := range runs {
+		entries += r.Entries
+	}
+	if wasted > max(entries, minWasted) && len(runs) > 0 && len(runs) <= o.MaxMerge {
+		return All(len(runs), "reads pass over garbage"), true
+	}
 	for i, r := range runs {
 		if len(r.Groups) == 0 {
 			return Plan{Runs: []int{i}, Major: len(runs) == 1, Reason: "families that were dropped"}, true
@@ -96,7 +125,7 @@ func Pick(runs []Run, sinceMajor time.Duration, o Options) (p Plan, ok bool) {
 		for i, at := range lane {
 			in[i] = runs[at]
 		}
-		from, to, reason := pickInLane(in, sinceMajor, o)
+		from, to, reason := pickInLane(in, o)
 		if to > from {
 			p := Plan{Runs: closure(runs, lane[from:to]), Reason: reason}
 			p.Major = len(p.Runs) == len(runs)
@@ -105,6 +134,9 @@ func Pick(runs []Run, sinceMajor time.Duration, o Options) (p Plan, ok bool) {
 	}
 	return Plan{}, false
 }
+
+// minWasted is what reads must have lost for a compaction of anything.
+const minWasted = 10_000
 
 // lanes returns the places of the runs of each group, the longest lane first.
 // Groups with the same runs have one lane.
@@ -151,7 +183,7 @@ func closure(runs []Run, places []int) []int {
 }
 
 // pickInLane returns which neighbours [from, to) of a lane to merge, and why.
-func pickInLane(runs []Run, sinceMajor time.Duration, o Options) (from, to int, reason string) {
+func pickInLane(runs []Run, o Options) (from, to int, reason string) {
 	if from, to := pickTier(runs, o); to > from {
 		return from, to, "tier"
 	}
@@ -160,16 +192,21 @@ func pickInLane(runs []Run, sinceMajor time.Duration, o Options) (from, to int, 
 		return from, to, "run cap"
 	}
 	oldest := len(runs) - 1
+	var entries, tombstones uint64
+	for _, r := range runs {
+		entries, tombstones = entries+r.Entries, tombstones+r.Tombstones
+	}
 	for i, r := range runs {
 		switch {
-		case r.Entries > 0 && r.Tombstones*100 > r.Entries*o.TombstoneRatio && len(runs) <= o.MaxMerge:
+		case r.Tombstones*100 > r.Entries*o.TombstoneRatio && tombstones*100 > entries*o.MinTombstones && len(runs) <= o.MaxMerge:
 			return 0, len(runs), "many tombstones"
+		case r.Garbage*100 > r.Entries*o.GarbageRatio:
+			return i, i + 1, "garbage"
 		case i == oldest && r.Shared:
 			return i, i + 1, "shared with a sibling"
+		case o.MajorAge > 0 && r.Age > o.MajorAge && (i != oldest || r.Tombstones > 0) && len(runs) <= o.MaxMerge:
+			return 0, len(runs), "age"
 		}
-	}
-	if o.MajorAge > 0 && sinceMajor > o.MajorAge && (len(runs) > 1 || runs[0].Tombstones > 0) && len(runs) <= o.MaxMerge {
-		return 0, len(runs), "age"
 	}
 	return 0, 0, ""
 }

@@ -28,12 +28,23 @@ func sized(sizes ...int64) []Run {
 func TestPick(t *testing.T) {
 	deleted := sized(10, 1000)
 	deleted[0].Tombstones = 40
+	few := sized(10, 1000)
+	few[0].Tombstones, few[1].Entries = 100, 10_000
+	expired := sized(10, 1000, 100_000)
+	expired[1].Garbage = 51
+	older := func(age time.Duration, at int, sizes ...int64) []Run {
+		runs := sized(sizes...)
+		runs[at].Age = age
+		return runs
+	}
+	buried := older(8*24*time.Hour, 1, 10, 1000)
+	buried[1].Tombstones = 1
 	shared := sized(500)
 	shared[0].Shared = true
 	for _, c := range []struct {
 		name string
 		runs []Run
-		age  time.Duration
+		lost uint64
 		o    Options
 		want Plan
 		ok   bool
@@ -47,11 +58,19 @@ func TestPick(t *testing.T) {
 		{"run cap", sized(1, 10, 100, 1000, 1e4, 1e5, 1e6, 1e7, 1e8), 0, Options{}, Plan{places(0, 2), false, "run cap"}, true},
 		{"tombstones", deleted, 0, Options{}, Plan{places(0, 2), true, "many tombstones"}, true},
 		{"shared", shared, 0, Options{}, Plan{places(0, 1), true, "shared with a sibling"}, true},
-		{"age", sized(5, 500), time.Hour, Options{MajorAge: time.Minute}, Plan{places(0, 2), true, "age"}, true},
-		{"one run without tombstones is never too old", sized(5), time.Hour, Options{MajorAge: time.Minute}, Plan{}, false},
+		{"a few tombstones over a large run", few, 0, Options{}, Plan{}, false},
+		{"garbage", expired, 0, Options{}, Plan{places(1, 2), false, "garbage"}, true},
+		{"less garbage", expired, 0, Options{GarbageRatio: 51}, Plan{}, false},
+		{"age", older(time.Hour, 0, 5, 500), 0, Options{MajorAge: time.Minute}, Plan{places(0, 2), true, "age"}, true},
+		{"no age", older(time.Hour, 0, 5, 500), 0, Options{MajorAge: -1}, Plan{}, false},
+		{"the oldest run is never too old", older(time.Hour, 1, 5, 500), 0, Options{MajorAge: time.Minute}, Plan{}, false},
+		{"unless it has tombstones", buried, 0, Options{}, Plan{places(0, 2), true, "age"}, true},
+		{"reads have lost as much as a compaction costs", few, 10_101, Options{}, Plan{places(0, 2), true, "reads pass over garbage"}, true},
+		{"and less", few, 10_099, Options{}, Plan{}, false},
+		{"and little", sized(1), 9_999, Options{}, Plan{}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got, ok := Pick(c.runs, c.age, c.o); ok != c.ok || !reflect.DeepEqual(got, c.want) {
+			if got, ok := Pick(c.runs, c.lost, c.o); ok != c.ok || !reflect.DeepEqual(got, c.want) {
 				t.Errorf("Pick = %+v, %v; want %+v, %v", got, ok, c.want, c.ok)
 			}
 		})

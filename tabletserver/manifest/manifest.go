@@ -62,6 +62,9 @@ type File struct {
 	// matter to all. Matters reads it.
 	Families []base.FamilyID
 	Group    string // the locality group that it was written for; for people
+	// Since when the oldest of what the file holds waits to be merged with what
+	// is older, in microseconds; 0: not known.
+	Since int64
 }
 
 // Last returns the sequence from which on drops count: those up to it hide
@@ -142,7 +145,7 @@ func (m *Manifest) Proto() *metapb.Manifest {
 				MinTimestamp: f.MinTimestamp, MaxTimestamp: f.MaxTimestamp,
 				Entries: f.Entries, Tombstones: f.Tombstones, RawBytes: f.RawBytes, Rows: f.Rows, Shown: uint64(f.Shown),
 				Settled: uint64(f.Settled), Loaded: f.Loaded,
-				LocalityGroup: f.Group, Families: familiesProto(f.Families),
+				LocalityGroup: f.Group, Families: familiesProto(f.Families), SinceUs: f.Since,
 			})
 		}
 		p.Runs = append(p.Runs, pr)
@@ -169,7 +172,7 @@ func FromProto(p *metapb.Manifest) *Manifest {
 				MinTimestamp: f.MinTimestamp, MaxTimestamp: f.MaxTimestamp,
 				Entries: f.Entries, Tombstones: f.Tombstones, RawBytes: f.RawBytes, Rows: f.Rows, Shown: int64(f.Shown),
 				Settled: base.Seq(f.Settled), Loaded: f.Loaded,
-				Group: f.LocalityGroup, Families: familiesOf(f.Families),
+				Group: f.LocalityGroup, Families: familiesOf(f.Families), Since: f.SinceUs,
 			})
 		}
 		m.Runs = append(m.Runs, r)

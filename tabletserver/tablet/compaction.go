@@ -101,11 +101,15 @@ func (t *Tablet) Compact(ctx context.Context, major bool, away Elsewhere) (merge
 		t.env.Files.Decided(out.numbers...)
 		return false, t.errNotServing()
 	}
+	setSince(out.runs, task.Inputs, task.Oldest, time.Now())
 	err = t.commit(ctx, out, t.record.Flushed, func(m *manifest.Manifest) error { return replaceRuns(m, task.Inputs, out.runs) }, nil)
 	if err != nil {
 		return false, fmt.Errorf("compact tablet %d: %w", t.id, err)
 	}
 	t.env.Files.obsolete(task.Inputs)
+	if p.Major {
+		t.settleWaste()
+	}
 	written = out.size()
 	t.env.Counts.Compactions.Add(1)
 	t.env.Counts.CompactedBytes.Add(written)
@@ -192,16 +196,11 @@ func (t *Tablet) pick(ctx context.Context, v *view, major bool) (p compact.Plan,
 		return p, false, err
 	}
 	runs := make([]compact.Run, len(v.runs))
+	now := time.Now()
 	for i, files := range v.manifest.Runs {
-		runs[i].Groups = groupsOf(sch, files)
-		for _, f := range files {
-			runs[i].Size += f.ShownBytes()
-			runs[i].Entries += f.Entries
-			runs[i].Tombstones += f.Tombstones
-			runs[i].Shared = runs[i].Shared || f.Clipped()
-		}
+		runs[i] = pickable(sch, files, now)
 	}
-	p, ok = compact.Pick(runs, 0, t.env.Options.Compaction)
+	p, ok = compact.Pick(runs, t.wasted.Load(), t.env.Options.Compaction)
 	return p, ok, nil
 }
 

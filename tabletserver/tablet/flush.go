@@ -67,6 +67,7 @@ func (t *Tablet) flush(ctx context.Context) (err error) {
 		return fmt.Errorf("flush tablet %d: %w", t.id, err)
 	}
 	settled(files.runs, v.drops, newest.last)
+	setSince(files.runs, nil, false, time.Now())
 	err = t.commit(ctx, files, newest.last, func(m *manifest.Manifest) error {
 		m.Runs = slices.Insert(m.Runs, 0, files.runs...)
 		slices.SortFunc(drops, func(a, b manifest.Drop) int { return cmp.Compare(a.Seq, b.Seq) })
@@ -77,6 +78,9 @@ func (t *Tablet) flush(ctx context.Context) (err error) {
 		return fmt.Errorf("flush tablet %d: %w", t.id, err)
 	}
 	written = files.size()
+	if len(v.manifest.Runs) == 0 { // it was a compaction of all
+		t.settleWaste()
+	}
 	t.env.Budget.flushed(size, time.Since(began))
 	t.env.Counts.Flushes.Add(1)
 	t.env.Counts.FlushedBytes.Add(written)

@@ -154,6 +154,7 @@ func (s *scan) run(ctx context.Context, set rowset.Set) (last []byte, done bool,
 		s.cols.init(s.read.Filter, sch)
 	}
 	rd := cells.NewReader(src.iter, sch, snapshot, nowMicros())
+	defer func() { s.t.noteWaste(rd.Wasted()) }()
 	began := time.Now()
 	for i := range ranges {
 		g := ranges[i]

@@ -51,6 +51,9 @@ type Tablet struct {
 	// Load, since the tablet was loaded. Readers and writers only add.
 	Counters Counters
 	hot      hotRows
+	// wasted is how many steps reads lost on what nobody can see since the last
+	// major compaction, wasteDue at how many it is looked what to do about it.
+	wasted, wasteDue atomic.Uint64
 
 	mu struct {
 		sync.Mutex
@@ -103,6 +106,7 @@ func New(env *Env, rec meta.Tablet) *Tablet {
 		log:    env.Logger.With("tablet", uint64(rec.ID), "table", uint64(rec.Table), "epoch", uint64(rec.Epoch)),
 		change: make(chan struct{}, 1), compacting: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
+	t.settleWaste()
 	t.setRecord(rec)
 	return t
 }
