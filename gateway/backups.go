@@ -157,7 +157,7 @@ func (a *tableAdmin) CreateBackup(ctx context.Context, req *adminpb.CreateBackup
 		return nil, base.Invalidf("Error in field 'source_table' : %q is not a table of %s", b.SourceTable, instance)
 	}
 	var it adminstore.Item[*adminstorepb.Backup]
-	err = a.images.Take(ctx, b.SourceTable, func(ctx context.Context, img snapshot.Image, cond []lockservice.Compare) (err error) {
+	err = a.images.Take(ctx, b.SourceTable, time.Time{}, func(ctx context.Context, img snapshot.Image, cond []lockservice.Compare) (err error) {
 		b.SizeBytes, b.EndTime = img.Bytes, timestamppb.Now()
 		it, err = a.putBackup(ctx, name, &adminstorepb.Backup{Backup: b, Table: img.Table, Tablets: img.Tablets}, cond...)
 		return err

@@ -72,7 +72,7 @@ func Split(t Tablet, s Splitting, now time.Time) (Reshape, error) {
 		c := t.clone()
 		c.ID, c.Epoch, c.State, c.Since = id, t.Epoch+1, Serving, now
 		c.Logs = append(closed[:len(closed):len(closed)], LogEntry{Log: t.Owner, Tablet: id, Epoch: c.Epoch, From: s.Begin})
-		c.NextSeq, c.Parents, c.Why = s.NextSeq, []base.TabletID{t.ID}, s.Why
+		c.NextSeq, c.Parents, c.Why, c.Cuts = s.NextSeq, []base.TabletID{t.ID}, s.Why, nil
 		if !s.Manifests[i].IsZero() {
 			c.Manifest, c.ManifestVersion = s.Manifests[i], s.ManifestVersion
 		} else if !t.Manifest.IsZero() {
@@ -127,7 +127,7 @@ func Merge(left, right Tablet, m Merging, now time.Time) (Reshape, error) {
 		}
 	}
 	n := right.clone()
-	n.Loads = m.Loads
+	n.Loads, n.Cuts = m.Loads, nil
 	n.ID, n.Start, n.Epoch, n.Since = m.ID, left.Start, max(left.Epoch, right.Epoch)+1, now
 	n.Manifest, n.ManifestVersion, n.Flushed, n.NextSeq = m.Manifest, m.ManifestVersion, m.Last, m.Last+1
 	n.Logs = []LogEntry{{Log: n.Owner, Tablet: n.ID, Epoch: n.Epoch, From: m.Begin}}

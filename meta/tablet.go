@@ -71,6 +71,8 @@ type Tablet struct {
 	// Loads are the bulk loads that the tablet has adopted, for as long as they
 	// may be pending elsewhere; in order.
 	Loads []base.LoadID
+	// Cuts are manifests of the tablet as it was; none is changed once it is here.
+	Cuts []Cut
 
 	// Revision is the ModRevision of the record; 0 for one not yet stored.
 	Revision lockservice.Revision
@@ -151,6 +153,7 @@ func (t Tablet) Proto() *metapb.TabletRecord {
 	for _, id := range t.Parents {
 		p.Parents = append(p.Parents, uint64(id))
 	}
+	p.Cuts = cutsProto(t.Cuts)
 	for _, id := range t.Loads {
 		p.Loads = append(p.Loads, uint64(id))
 	}
@@ -194,6 +197,7 @@ func DecodeTablet(kv lockservice.KV) (Tablet, error) {
 	for _, id := range p.Parents {
 		t.Parents = append(t.Parents, base.TabletID(id))
 	}
+	t.Cuts = cutsOf(p.Cuts)
 	for _, id := range p.Loads {
 		t.Loads = append(t.Loads, base.LoadID(id))
 	}

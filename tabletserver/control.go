@@ -201,6 +201,40 @@ func (c *Control) Flush(ctx context.Context, r *controlpb.FlushRequest) (*contro
 	return resp, nil
 }
 
+// Cut implements controlpb.TabletServer.
+func (c *Control) Cut(ctx context.Context, r *controlpb.CutRequest) (*controlpb.CutResponse, error) {
+	if len(r.Tablets) == 0 {
+		return nil, fmt.Errorf("%w: which tablets?", base.ErrInvalid)
+	}
+	at := time.UnixMicro(r.AtUs)
+	if at.After(time.Now()) {
+		return nil, fmt.Errorf("%w: %s has not come yet", base.ErrInvalid, at.UTC().Format(time.RFC3339Nano))
+	}
+	resp := &controlpb.CutResponse{}
+	var mu sync.Mutex
+	list := c.s.chosen(0, r.Tablets)
+	err := c.s.detached(ctx, func(life context.Context) error {
+		return c.s.each(life, list, c.s.cfg.Options.Flushers, func(life context.Context, t *tablet.Tablet) error {
+			err := t.Cut(life, at)
+			var past *tablet.PastError
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				resp.Cut = append(resp.Cut, uint64(t.ID()))
+			case errors.As(err, &past):
+				resp.EarliestUs = max(resp.EarliestUs, past.Earliest.UnixMicro(), 1)
+				return nil
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
 // Compact implements controlpb.TabletServer.
 func (c *Control) Compact(ctx context.Context, r *controlpb.CompactRequest) (*controlpb.CompactResponse, error) {
 	list := c.s.chosen(r.Table, r.Tablets)

@@ -106,8 +106,18 @@ func (s *Server) truncateLoop() {
 		case <-s.life.Done():
 			return
 		}
+		s.dropCuts()
 		if err := s.truncate(s.life); err != nil && s.life.Err() == nil {
 			s.log.Warn("log was not truncated; it is tried again", "err", err)
+		}
+	}
+}
+
+// dropCuts forgets what tablets' records name of their past, once it is old.
+func (s *Server) dropCuts() {
+	for _, t := range s.all() {
+		if err := t.DropCuts(s.life); err != nil && s.life.Err() == nil && !errors.Is(err, tablet.ErrLost) {
+			s.log.Warn("old cuts of a tablet were not forgotten; it is tried again", "tablet", uint64(t.ID()), "err", err)
 		}
 	}
 }

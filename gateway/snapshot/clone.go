@@ -85,12 +85,13 @@ func (s *Service) Clone(ctx context.Context, snapshot, table string) (meta.Table
 
 // CloneTable makes a new table of what another holds now, in one transaction,
 // after a flush, and returns what it was made of. Its tablets are not served yet
-// when it returns. base.ErrExists: there is a table of that name.
-func (s *Service) CloneTable(ctx context.Context, from, table string) (t meta.Table, of Image, err error) {
+// when it returns. Where at is not zero it is what the other table held then, as
+// Taker.Take has it. base.ErrExists: there is a table of that name.
+func (s *Service) CloneTable(ctx context.Context, from, table string, at time.Time) (t meta.Table, of Image, err error) {
 	if err := s.checkNew(ctx, table); err != nil {
 		return t, of, err
 	}
-	err = s.taker.Take(ctx, from, func(ctx context.Context, img Image, cond []lockservice.Compare) (err error) {
+	err = s.taker.Take(ctx, from, at, func(ctx context.Context, img Image, cond []lockservice.Compare) (err error) {
 		of = img
 		t, err = s.restore(ctx, img.Table, img.Tablets, table, cond...)
 		return err

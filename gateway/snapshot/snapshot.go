@@ -88,6 +88,8 @@ type Options struct {
 	// TTL is how long it is kept; 0: until it is deleted.
 	TTL         time.Duration
 	Description string
+	// At, if not zero, is the time as of which it is taken; see Taker.Take.
+	At time.Time
 }
 
 // Create takes a snapshot of a table under a full name. It holds all that was
@@ -112,10 +114,14 @@ func (s *Service) Create(ctx context.Context, name, table string, o Options) (It
 		return none, err
 	}
 	var it Item
-	err = s.taker.Take(ctx, table, func(ctx context.Context, img Image, cond []lockservice.Compare) (err error) {
+	err = s.taker.Take(ctx, table, o.At, func(ctx context.Context, img Image, cond []lockservice.Compare) (err error) {
 		now := time.Now()
+		created := now
+		if !img.AsOf.IsZero() {
+			created = img.AsOf
+		}
 		v := &adminstorepb.Snapshot{Table: img.Table, Tablets: img.Tablets, Snapshot: &adminpb.Snapshot{
-			DataSizeBytes: img.Bytes, CreateTime: timestamppb.New(now), State: adminpb.Snapshot_READY, Description: o.Description,
+			DataSizeBytes: img.Bytes, CreateTime: timestamppb.New(created), State: adminpb.Snapshot_READY, Description: o.Description,
 		}}
 		if o.TTL > 0 {
 			v.Snapshot.DeleteTime = timestamppb.New(now.Add(o.TTL))

@@ -44,6 +44,9 @@ type Image struct {
 	Table   *metapb.TableRecord
 	Tablets []*adminstorepb.BackupTablet // in the order of the rows, without gaps
 	Bytes   int64                        // about how many the files have
+	// AsOf: where a time was asked for, all that was acknowledged by AsOf is in the
+	// image, and nothing that was not by that time. Else zero.
+	AsOf time.Time
 }
 
 // Taker takes images of tables. Its methods may be called concurrently.
@@ -65,7 +68,12 @@ type Use func(ctx context.Context, img Image, cond []lockservice.Compare) error
 // Take takes an image of the named table and has it used. It holds all that was
 // acknowledged before the call, of what is written during it some, and the
 // schema that goes with it. base.ErrNotFound: there is no such table.
-func (k *Taker) Take(ctx context.Context, table string, use Use) error {
+//
+// Where at is not zero the image is of that time, which is not to come, by the
+// clocks of the tablet servers, and has the present schema. A tablet knows its
+// past since it was last flushed, loaded, split or merged: base.ErrPrecondition
+// says how far back all of them reach.
+func (k *Taker) Take(ctx context.Context, table string, at time.Time, use Use) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, patience)
@@ -73,7 +81,7 @@ func (k *Taker) Take(ctx context.Context, table string, use Use) error {
 	}
 	var done flushed
 	for {
-		err := k.try(ctx, table, &done, use)
+		err := k.try(ctx, table, at, &done, use)
 		if !again(err) { // done, or what was asked for is wrong, or nobody knows what became of it
 			return err
 		}
@@ -98,7 +106,7 @@ func again(err error) bool {
 // has the tablet afterwards and however it is split and merged: the records name
 // manifests that hold it. So each row has to be flushed once, and the image can
 // be of records whose tablets are being moved.
-func (k *Taker) try(ctx context.Context, name string, done *flushed, use Use) error {
+func (k *Taker) try(ctx context.Context, name string, at time.Time, done *flushed, use Use) error {
 	aborted := error(nil)
 	for range captures {
 		t, tablets, err := k.read(ctx, name)
@@ -109,13 +117,25 @@ func (k *Taker) try(ctx context.Context, name string, done *flushed, use Use) er
 			return base.Textf(base.ErrUnimplemented, "A table of %d tablets cannot be captured; at most %d", len(tablets), maxTablets)
 		}
 		done.of(t.ID)
-		if left := done.missing(tablets); len(left) > 0 {
-			if err := k.flush(ctx, left, done); err != nil {
-				return err
+		var img Image
+		var cond []lockservice.Compare
+		if at.IsZero() {
+			if left := done.missing(tablets); len(left) > 0 {
+				if err := k.flush(ctx, left, done); err != nil {
+					return err
+				}
+				continue
 			}
-			continue
+			img, cond, err = capture(t, tablets)
+		} else {
+			if left := uncut(tablets, at); len(left) > 0 {
+				if err := k.cut(ctx, t.Name, left, at); err != nil {
+					return err
+				}
+				continue
+			}
+			img, cond, err = capturePast(t, tablets, at)
 		}
-		img, cond, err := capture(t, tablets)
 		if err != nil {
 			return err
 		}

@@ -133,7 +133,7 @@ func (w *world) keep() {
 		})
 	case n < 60 && len(clones) < most:
 		do("clone", func(ctx context.Context) error {
-			_, _, err := w.keeper.CloneTable(ctx, randomTable, w.keeper.newTable(w.draw()))
+			_, _, err := w.keeper.CloneTable(ctx, randomTable, w.keeper.newTable(w.draw()), time.Time{})
 			return err
 		})
 	case n < 70 && len(items) > 0:

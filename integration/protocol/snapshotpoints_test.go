@@ -76,7 +76,11 @@ func acts() map[string]act {
 			return err
 		}},
 		"clone": {again: codes.AlreadyExists, made: true, do: func(ctx context.Context, o *office, table string) error {
-			_, _, err := o.service.CloneTable(ctx, table, admCopy)
+			_, _, err := o.service.CloneTable(ctx, table, admCopy, time.Time{})
+			return err
+		}},
+		"clone as of a time": {again: codes.AlreadyExists, made: true, do: func(ctx context.Context, o *office, table string) error {
+			_, _, err := o.service.CloneTable(ctx, table, admCopy, time.Now().Truncate(time.Microsecond))
 			return err
 		}},
 		"backup":  {do: takeBackup, again: codes.AlreadyExists, backups: 1},
@@ -271,6 +275,9 @@ func (st *stage) wantNothingLeft(when string, o *office) {
 	}
 	if made, err := st.Meta.TableByName(st.ctx, admCopy); err == nil {
 		st.dropTable(st.s[1], made)
+	}
+	if list, _, err := st.Meta.All(st.ctx, lockservice.ReadOptions{}); err != nil || slices.ContainsFunc(list, func(tb meta.Tablet) bool { return len(tb.Cuts) > 0 }) {
+		st.pause(meta.CutLife)
 	}
 	st.pause(time.Second)
 	st.collectNow()

@@ -77,10 +77,13 @@ func (i snapshotInfo) lines(p *output.Page) {
 
 func (r *run) snapshotCreateCommand() *cobra.Command {
 	var o snapshot.Options
-	var cluster string
+	var cluster, at string
 	c := r.ofTable(r.command("create <table> <snapshot>", "Take a snapshot of a table", cobra.ExactArgs(2), func(ctx context.Context, e *env, args []string) error {
 		table, err := e.fullName(args[0])
 		if err != nil {
+			return err
+		}
+		if o.At, err = pastTime(at); err != nil {
 			return err
 		}
 		if o.TTL < 0 {
@@ -103,6 +106,7 @@ func (r *run) snapshotCreateCommand() *cobra.Command {
   tabletadm snapshot create pages nightly --ttl 168h --description 'every night'`
 	c.Flags().DurationVar(&o.TTL, "ttl", 0, "delete it after this long (default: keep it until it is deleted)")
 	c.Flags().StringVar(&o.Description, "description", "", "what it is for")
+	c.Flags().StringVar(&at, "at", "", "as of this time: RFC 3339, or how long ago, such as 90s; see tabletadm clone")
 	c.Flags().StringVar(&cluster, "cluster", "", "cluster of the instance where it is kept (default: the first)")
 	return c
 }
@@ -270,7 +274,26 @@ func (r *run) snapshotCloneCommand() *cobra.Command {
 	})
 }
 
+// pastTime parses a time or how long ago it was; "" is the zero time.
+func pastTime(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := time.ParseDuration(s); err == nil && ago >= 0 {
+		return time.Now().Add(-ago).Truncate(time.Microsecond), nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return t, usagef("--at %s: want a time such as 2026-03-01T12:34:56Z, or how long ago, such as 90s", s)
+	}
+	if t.After(time.Now()) {
+		return t, usagef("--at %s: this time has not come yet", s)
+	}
+	return t.Truncate(time.Microsecond), nil
+}
+
 func (r *run) cloneCommand() *cobra.Command {
+	var at string
 	c := r.ofTable(r.command("clone <table> <new table>", "Make a table of what another one holds now", cobra.ExactArgs(2), func(ctx context.Context, e *env, args []string) error {
 		from, err := e.fullName(args[0])
 		if err != nil {
@@ -280,15 +303,28 @@ func (r *run) cloneCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		t, of, err := e.snapshots().CloneTable(ctx, from, table)
+		then, err := pastTime(at)
 		if err != nil {
 			return err
 		}
-		return e.cloned(ctx, t, len(of.Tablets), "table "+from, time.Time{})
+		t, of, err := e.snapshots().CloneTable(ctx, from, table, then)
+		if err != nil {
+			return err
+		}
+		return e.cloned(ctx, t, len(of.Tablets), "table "+from, of.AsOf)
 	}))
 	c.Long = `Make a new table that holds what another one holds now, with its schema: all writes
 that were acknowledged before. No data is copied: both tables refer to the same files
-until they rewrite them.`
+until they rewrite them.
+
+With --at it holds what the other one held then, by the clocks of the tablet servers:
+of each row all that was acknowledged by that time, or by a moment shortly before, which
+is printed, and nothing newer. Tablets know their past since they were last flushed,
+loaded, split or merged, and a drop of rows is flushed at once; where one does not reach
+back so far nothing is done, and the error says to which time all do.`
+	c.Example = `  tabletadm clone pages pages-before --at 2026-03-01T12:34:00Z
+  tabletadm clone pages pages-before --at 30s`
+	c.Flags().StringVar(&at, "at", "", "as of this time: RFC 3339, or how long ago, such as 90s")
 	return c
 }
 

@@ -307,6 +307,10 @@ func (c *control) RefreshSchemas(ctx context.Context, r *controlpb.RefreshSchema
 	return pass(ctx, c.n, r, (*tabletserver.Control).RefreshSchemas)
 }
 
+func (c *control) Cut(ctx context.Context, r *controlpb.CutRequest) (*controlpb.CutResponse, error) {
+	return pass(ctx, c.n, r, (*tabletserver.Control).Cut)
+}
+
 func (c *control) Files(ctx context.Context, r *controlpb.FilesRequest) (*controlpb.FilesResponse, error) {
 	return pass(ctx, c.n, r, (*tabletserver.Control).Files)
 }

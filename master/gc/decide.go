@@ -54,7 +54,7 @@ func decide(s state) *Report {
 			r.Loads.add(o)
 		case root == ByBackup:
 			r.Backups.add(o)
-		case root == BySnapshot:
+		case root == BySnapshot, root == ByCut:
 			r.Snapshots.add(o)
 		case s.silent[o.Number.Creator] || alive && o.Number.Number >= x.Floor:
 			r.InFlight.add(o)
@@ -84,7 +84,7 @@ type Report struct {
 	Live      Count `json:"live"`      // named by tablets
 	Deleted   Count `json:"deleted"`   // kept for deleted tables that may come back
 	Backups   Count `json:"backups"`   // kept for backups alone
-	Snapshots Count `json:"snapshots"` // kept for snapshots, and perhaps backups
+	Snapshots Count `json:"snapshots"` // kept for snapshots, and for tables as of a time, and perhaps backups
 	Loads     Count `json:"loads"`     // of bulk loads that tablets are about to adopt
 	InFlight  Count `json:"in_flight"` // being made, or of a session that did not say
 	Pinned    Count `json:"pinned"`    // still read, and named by nothing

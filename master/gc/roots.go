@@ -3,6 +3,7 @@ package gc
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -20,6 +21,7 @@ const (
 	Unnamed Root = iota
 	ByBackup
 	BySnapshot
+	ByCut     // what a tablet held, for a table or a snapshot as of then
 	ByLoad    // a bulk load that is not adopted by all tablets
 	ByDeleted // a table that may come back
 	ByTablet
@@ -56,6 +58,9 @@ func Roots(kvs [][]lockservice.KV) (named []Named, wrong map[string]error) {
 	}
 	for _, kv := range kvs[0] {
 		t, err := meta.DecodeTablet(kv)
+		for _, c := range t.Cuts {
+			named = append(named, Named{c.Manifest, ByCut, fmt.Sprintf("tablet %d as of %s", t.ID, c.AsOf.UTC().Format(time.RFC3339)), kv.Key})
+		}
 		switch {
 		case err != nil:
 			wrong[kv.Key] = err

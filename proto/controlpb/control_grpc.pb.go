@@ -37,6 +37,7 @@ const (
 	TabletServer_Split_FullMethodName          = "/tabletdb.control.v1.TabletServer/Split"
 	TabletServer_Merge_FullMethodName          = "/tabletdb.control.v1.TabletServer/Merge"
 	TabletServer_Adopt_FullMethodName          = "/tabletdb.control.v1.TabletServer/Adopt"
+	TabletServer_Cut_FullMethodName            = "/tabletdb.control.v1.TabletServer/Cut"
 )
 
 // TabletServerClient is the client API for TabletServer service.
@@ -76,6 +77,10 @@ type TabletServerClient interface {
 	// Adopt makes a tablet adopt a bulk load that is decided. It returns when that
 	// is committed, and at once where it was before.
 	Adopt(ctx context.Context, in *AdoptRequest, opts ...grpc.CallOption) (*AdoptResponse, error)
+	// Cut makes the records of tablets name manifests of what they held at a time.
+	// It returns when that is committed. Where a tablet does
+	// not know that any more the answer says so.
+	Cut(ctx context.Context, in *CutRequest, opts ...grpc.CallOption) (*CutResponse, error)
 }
 
 type tabletServerClient struct {
@@ -216,6 +221,16 @@ func (c *tabletServerClient) Adopt(ctx context.Context, in *AdoptRequest, opts .
 	return out, nil
 }
 
+func (c *tabletServerClient) Cut(ctx context.Context, in *CutRequest, opts ...grpc.CallOption) (*CutResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CutResponse)
+	err := c.cc.Invoke(ctx, TabletServer_Cut_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TabletServerServer is the server API for TabletServer service.
 // All implementations must embed UnimplementedTabletServerServer
 // for forward compatibility.
@@ -253,6 +268,10 @@ type TabletServerServer interface {
 	// Adopt makes a tablet adopt a bulk load that is decided. It returns when that
 	// is committed, and at once where it was before.
 	Adopt(context.Context, *AdoptRequest) (*AdoptResponse, error)
+	// Cut makes the records of tablets name manifests of what they held at a time.
+	// It returns when that is committed. Where a tablet does
+	// not know that any more the answer says so.
+	Cut(context.Context, *CutRequest) (*CutResponse, error)
 	mustEmbedUnimplementedTabletServerServer()
 }
 
@@ -301,6 +320,9 @@ func (UnimplementedTabletServerServer) Merge(context.Context, *MergeRequest) (*M
 }
 func (UnimplementedTabletServerServer) Adopt(context.Context, *AdoptRequest) (*AdoptResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Adopt not implemented")
+}
+func (UnimplementedTabletServerServer) Cut(context.Context, *CutRequest) (*CutResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Cut not implemented")
 }
 func (UnimplementedTabletServerServer) mustEmbedUnimplementedTabletServerServer() {}
 func (UnimplementedTabletServerServer) testEmbeddedByValue()                      {}
@@ -557,6 +579,24 @@ func _TabletServer_Adopt_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TabletServer_Cut_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CutRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TabletServerServer).Cut(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TabletServer_Cut_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TabletServerServer).Cut(ctx, req.(*CutRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TabletServer_ServiceDesc is the grpc.ServiceDesc for TabletServer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -615,6 +655,10 @@ var TabletServer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Adopt",
 			Handler:    _TabletServer_Adopt_Handler,
+		},
+		{
+			MethodName: "Cut",
+			Handler:    _TabletServer_Cut_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

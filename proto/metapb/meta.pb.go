@@ -127,7 +127,7 @@ func (x LogRecord_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LogRecord_State.Descriptor instead.
 func (LogRecord_State) EnumDescriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{4, 0}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{5, 0}
 }
 
 type Storage_Compression int32
@@ -179,7 +179,7 @@ func (x Storage_Compression) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Storage_Compression.Descriptor instead.
 func (Storage_Compression) EnumDescriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{6, 0}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{7, 0}
 }
 
 type Storage_Bloom int32
@@ -231,7 +231,7 @@ func (x Storage_Bloom) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Storage_Bloom.Descriptor instead.
 func (Storage_Bloom) EnumDescriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{6, 1}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{7, 1}
 }
 
 // Incarnation is one life of one process: the id of its session.
@@ -437,6 +437,7 @@ type TabletRecord struct {
 	Parents         []uint64               `protobuf:"varint,15,rep,packed,name=parents,proto3" json:"parents,omitempty"`         // tablets it was split or merged from; for people only
 	Why             string                 `protobuf:"bytes,16,opt,name=why,proto3" json:"why,omitempty"`                         // the last decision about it; for people only
 	Loads           []uint64               `protobuf:"varint,20,rep,packed,name=loads,proto3" json:"loads,omitempty"`             // bulk loads that it has adopted and that may still be pending
+	Cuts            []*Cut                 `protobuf:"bytes,21,rep,name=cuts,proto3" json:"cuts,omitempty"`                       // of the tablet as it was at times that were asked for; roots, too
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -590,6 +591,99 @@ func (x *TabletRecord) GetLoads() []uint64 {
 	return nil
 }
 
+func (x *TabletRecord) GetCuts() []*Cut {
+	if x != nil {
+		return x.Cuts
+	}
+	return nil
+}
+
+// Cut is a manifest of what a tablet held at a time. The record names it for a
+// while, so that a table or a snapshot can be made of it.
+type Cut struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	AtUs            int64                  `protobuf:"varint,1,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`         // the time that was asked for
+	AsOfUs          int64                  `protobuf:"varint,2,opt,name=as_of_us,json=asOfUs,proto3" json:"as_of_us,omitempty"` // all that was acknowledged by then is in it, and nothing that was not at at_us
+	MadeUs          int64                  `protobuf:"varint,3,opt,name=made_us,json=madeUs,proto3" json:"made_us,omitempty"`   // by the owner's clock
+	Manifest        *FileNumber            `protobuf:"bytes,4,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	ManifestVersion uint64                 `protobuf:"varint,5,opt,name=manifest_version,json=manifestVersion,proto3" json:"manifest_version,omitempty"`
+	Flushed         uint64                 `protobuf:"varint,6,opt,name=flushed,proto3" json:"flushed,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Cut) Reset() {
+	*x = Cut{}
+	mi := &file_metapb_meta_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cut) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cut) ProtoMessage() {}
+
+func (x *Cut) ProtoReflect() protoreflect.Message {
+	mi := &file_metapb_meta_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cut.ProtoReflect.Descriptor instead.
+func (*Cut) Descriptor() ([]byte, []int) {
+	return file_metapb_meta_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Cut) GetAtUs() int64 {
+	if x != nil {
+		return x.AtUs
+	}
+	return 0
+}
+
+func (x *Cut) GetAsOfUs() int64 {
+	if x != nil {
+		return x.AsOfUs
+	}
+	return 0
+}
+
+func (x *Cut) GetMadeUs() int64 {
+	if x != nil {
+		return x.MadeUs
+	}
+	return 0
+}
+
+func (x *Cut) GetManifest() *FileNumber {
+	if x != nil {
+		return x.Manifest
+	}
+	return nil
+}
+
+func (x *Cut) GetManifestVersion() uint64 {
+	if x != nil {
+		return x.ManifestVersion
+	}
+	return 0
+}
+
+func (x *Cut) GetFlushed() uint64 {
+	if x != nil {
+		return x.Flushed
+	}
+	return 0
+}
+
 // LogRecord is the state of one commit log.
 type LogRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -601,7 +695,7 @@ type LogRecord struct {
 
 func (x *LogRecord) Reset() {
 	*x = LogRecord{}
-	mi := &file_metapb_meta_proto_msgTypes[4]
+	mi := &file_metapb_meta_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -613,7 +707,7 @@ func (x *LogRecord) String() string {
 func (*LogRecord) ProtoMessage() {}
 
 func (x *LogRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[4]
+	mi := &file_metapb_meta_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -626,7 +720,7 @@ func (x *LogRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogRecord.ProtoReflect.Descriptor instead.
 func (*LogRecord) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{4}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *LogRecord) GetState() LogRecord_State {
@@ -657,7 +751,7 @@ type Family struct {
 
 func (x *Family) Reset() {
 	*x = Family{}
-	mi := &file_metapb_meta_proto_msgTypes[5]
+	mi := &file_metapb_meta_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -669,7 +763,7 @@ func (x *Family) String() string {
 func (*Family) ProtoMessage() {}
 
 func (x *Family) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[5]
+	mi := &file_metapb_meta_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -682,7 +776,7 @@ func (x *Family) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Family.ProtoReflect.Descriptor instead.
 func (*Family) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{5}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Family) GetId() uint32 {
@@ -734,7 +828,7 @@ type Storage struct {
 
 func (x *Storage) Reset() {
 	*x = Storage{}
-	mi := &file_metapb_meta_proto_msgTypes[6]
+	mi := &file_metapb_meta_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +840,7 @@ func (x *Storage) String() string {
 func (*Storage) ProtoMessage() {}
 
 func (x *Storage) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[6]
+	mi := &file_metapb_meta_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +853,7 @@ func (x *Storage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Storage.ProtoReflect.Descriptor instead.
 func (*Storage) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{6}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Storage) GetLocalityGroup() string {
@@ -809,7 +903,7 @@ type TableRecord struct {
 
 func (x *TableRecord) Reset() {
 	*x = TableRecord{}
-	mi := &file_metapb_meta_proto_msgTypes[7]
+	mi := &file_metapb_meta_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +915,7 @@ func (x *TableRecord) String() string {
 func (*TableRecord) ProtoMessage() {}
 
 func (x *TableRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[7]
+	mi := &file_metapb_meta_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +928,7 @@ func (x *TableRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRecord.ProtoReflect.Descriptor instead.
 func (*TableRecord) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{7}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TableRecord) GetId() uint64 {
@@ -909,7 +1003,7 @@ type ServerRecord struct {
 
 func (x *ServerRecord) Reset() {
 	*x = ServerRecord{}
-	mi := &file_metapb_meta_proto_msgTypes[8]
+	mi := &file_metapb_meta_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1015,7 @@ func (x *ServerRecord) String() string {
 func (*ServerRecord) ProtoMessage() {}
 
 func (x *ServerRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[8]
+	mi := &file_metapb_meta_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1028,7 @@ func (x *ServerRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerRecord.ProtoReflect.Descriptor instead.
 func (*ServerRecord) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{8}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ServerRecord) GetIncarnation() *Incarnation {
@@ -998,7 +1092,7 @@ type RangeRecord struct {
 
 func (x *RangeRecord) Reset() {
 	*x = RangeRecord{}
-	mi := &file_metapb_meta_proto_msgTypes[9]
+	mi := &file_metapb_meta_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1010,7 +1104,7 @@ func (x *RangeRecord) String() string {
 func (*RangeRecord) ProtoMessage() {}
 
 func (x *RangeRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[9]
+	mi := &file_metapb_meta_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1023,7 +1117,7 @@ func (x *RangeRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeRecord.ProtoReflect.Descriptor instead.
 func (*RangeRecord) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{9}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RangeRecord) GetCell() string {
@@ -1079,7 +1173,7 @@ type FileRef struct {
 
 func (x *FileRef) Reset() {
 	*x = FileRef{}
-	mi := &file_metapb_meta_proto_msgTypes[10]
+	mi := &file_metapb_meta_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1185,7 @@ func (x *FileRef) String() string {
 func (*FileRef) ProtoMessage() {}
 
 func (x *FileRef) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[10]
+	mi := &file_metapb_meta_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1198,7 @@ func (x *FileRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileRef.ProtoReflect.Descriptor instead.
 func (*FileRef) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{10}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FileRef) GetFile() *FileNumber {
@@ -1271,7 +1365,7 @@ type BulkLoad struct {
 
 func (x *BulkLoad) Reset() {
 	*x = BulkLoad{}
-	mi := &file_metapb_meta_proto_msgTypes[11]
+	mi := &file_metapb_meta_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1377,7 @@ func (x *BulkLoad) String() string {
 func (*BulkLoad) ProtoMessage() {}
 
 func (x *BulkLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[11]
+	mi := &file_metapb_meta_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1390,7 @@ func (x *BulkLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BulkLoad.ProtoReflect.Descriptor instead.
 func (*BulkLoad) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{11}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BulkLoad) GetId() uint64 {
@@ -1358,7 +1452,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_metapb_meta_proto_msgTypes[12]
+	mi := &file_metapb_meta_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1370,7 +1464,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[12]
+	mi := &file_metapb_meta_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1383,7 +1477,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{12}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Run) GetFiles() []*FileRef {
@@ -1409,7 +1503,7 @@ type Manifest struct {
 
 func (x *Manifest) Reset() {
 	*x = Manifest{}
-	mi := &file_metapb_meta_proto_msgTypes[13]
+	mi := &file_metapb_meta_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +1515,7 @@ func (x *Manifest) String() string {
 func (*Manifest) ProtoMessage() {}
 
 func (x *Manifest) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[13]
+	mi := &file_metapb_meta_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +1528,7 @@ func (x *Manifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Manifest.ProtoReflect.Descriptor instead.
 func (*Manifest) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{13}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Manifest) GetTablet() uint64 {
@@ -1500,7 +1594,7 @@ type Drop struct {
 
 func (x *Drop) Reset() {
 	*x = Drop{}
-	mi := &file_metapb_meta_proto_msgTypes[14]
+	mi := &file_metapb_meta_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1512,7 +1606,7 @@ func (x *Drop) String() string {
 func (*Drop) ProtoMessage() {}
 
 func (x *Drop) ProtoReflect() protoreflect.Message {
-	mi := &file_metapb_meta_proto_msgTypes[14]
+	mi := &file_metapb_meta_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1525,7 +1619,7 @@ func (x *Drop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drop.ProtoReflect.Descriptor instead.
 func (*Drop) Descriptor() ([]byte, []int) {
-	return file_metapb_meta_proto_rawDescGZIP(), []int{14}
+	return file_metapb_meta_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Drop) GetStart() []byte {
@@ -1577,7 +1671,7 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"\x06tepoch\x18\x03 \x01(\x04R\x06tepoch\x12\x12\n" +
 	"\x04from\x18\x04 \x01(\x04R\x04from\x12\x13\n" +
 	"\x02to\x18\x05 \x01(\x04H\x00R\x02to\x88\x01\x01B\x05\n" +
-	"\x03_to\"\x84\x05\n" +
+	"\x03_to\"\xaf\x05\n" +
 	"\fTabletRecord\x12\x16\n" +
 	"\x06tablet\x18\x01 \x01(\x04R\x06tablet\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\x04R\x05table\x12\x14\n" +
@@ -1596,13 +1690,21 @@ const file_metapb_meta_proto_rawDesc = "" +
 	"\bsince_us\x18\x0e \x01(\x03R\asinceUs\x12\x18\n" +
 	"\aparents\x18\x0f \x03(\x04R\aparents\x12\x10\n" +
 	"\x03why\x18\x10 \x01(\tR\x03why\x12\x14\n" +
-	"\x05loads\x18\x14 \x03(\x04R\x05loads\"I\n" +
+	"\x05loads\x18\x14 \x03(\x04R\x05loads\x12)\n" +
+	"\x04cuts\x18\x15 \x03(\v2\x15.tabletdb.meta.v1.CutR\x04cuts\"I\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
 	"UNASSIGNED\x10\x01\x12\f\n" +
 	"\bASSIGNED\x10\x02\x12\v\n" +
-	"\aSERVING\x10\x03\"\x99\x01\n" +
+	"\aSERVING\x10\x03\"\xcc\x01\n" +
+	"\x03Cut\x12\x13\n" +
+	"\x05at_us\x18\x01 \x01(\x03R\x04atUs\x12\x18\n" +
+	"\bas_of_us\x18\x02 \x01(\x03R\x06asOfUs\x12\x17\n" +
+	"\amade_us\x18\x03 \x01(\x03R\x06madeUs\x128\n" +
+	"\bmanifest\x18\x04 \x01(\v2\x1c.tabletdb.meta.v1.FileNumberR\bmanifest\x12)\n" +
+	"\x10manifest_version\x18\x05 \x01(\x04R\x0fmanifestVersion\x12\x18\n" +
+	"\aflushed\x18\x06 \x01(\x04R\aflushed\"\x99\x01\n" +
 	"\tLogRecord\x127\n" +
 	"\x05state\x18\x01 \x01(\x0e2!.tabletdb.meta.v1.LogRecord.StateR\x05state\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\x04R\x03end\"A\n" +
@@ -1723,7 +1825,7 @@ func file_metapb_meta_proto_rawDescGZIP() []byte {
 }
 
 var file_metapb_meta_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_metapb_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_metapb_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_metapb_meta_proto_goTypes = []any{
 	(TabletRecord_State)(0),  // 0: tabletdb.meta.v1.TabletRecord.State
 	(LogRecord_State)(0),     // 1: tabletdb.meta.v1.LogRecord.State
@@ -1733,20 +1835,21 @@ var file_metapb_meta_proto_goTypes = []any{
 	(*FileNumber)(nil),       // 5: tabletdb.meta.v1.FileNumber
 	(*LogEntry)(nil),         // 6: tabletdb.meta.v1.LogEntry
 	(*TabletRecord)(nil),     // 7: tabletdb.meta.v1.TabletRecord
-	(*LogRecord)(nil),        // 8: tabletdb.meta.v1.LogRecord
-	(*Family)(nil),           // 9: tabletdb.meta.v1.Family
-	(*Storage)(nil),          // 10: tabletdb.meta.v1.Storage
-	(*TableRecord)(nil),      // 11: tabletdb.meta.v1.TableRecord
-	(*ServerRecord)(nil),     // 12: tabletdb.meta.v1.ServerRecord
-	(*RangeRecord)(nil),      // 13: tabletdb.meta.v1.RangeRecord
-	(*FileRef)(nil),          // 14: tabletdb.meta.v1.FileRef
-	(*BulkLoad)(nil),         // 15: tabletdb.meta.v1.BulkLoad
-	(*Run)(nil),              // 16: tabletdb.meta.v1.Run
-	(*Manifest)(nil),         // 17: tabletdb.meta.v1.Manifest
-	(*Drop)(nil),             // 18: tabletdb.meta.v1.Drop
-	(*adminpb.GcRule)(nil),   // 19: google.bigtable.admin.v2.GcRule
-	(*adminpb.Type)(nil),     // 20: google.bigtable.admin.v2.Type
-	(*adminpb.Table)(nil),    // 21: google.bigtable.admin.v2.Table
+	(*Cut)(nil),              // 8: tabletdb.meta.v1.Cut
+	(*LogRecord)(nil),        // 9: tabletdb.meta.v1.LogRecord
+	(*Family)(nil),           // 10: tabletdb.meta.v1.Family
+	(*Storage)(nil),          // 11: tabletdb.meta.v1.Storage
+	(*TableRecord)(nil),      // 12: tabletdb.meta.v1.TableRecord
+	(*ServerRecord)(nil),     // 13: tabletdb.meta.v1.ServerRecord
+	(*RangeRecord)(nil),      // 14: tabletdb.meta.v1.RangeRecord
+	(*FileRef)(nil),          // 15: tabletdb.meta.v1.FileRef
+	(*BulkLoad)(nil),         // 16: tabletdb.meta.v1.BulkLoad
+	(*Run)(nil),              // 17: tabletdb.meta.v1.Run
+	(*Manifest)(nil),         // 18: tabletdb.meta.v1.Manifest
+	(*Drop)(nil),             // 19: tabletdb.meta.v1.Drop
+	(*adminpb.GcRule)(nil),   // 20: google.bigtable.admin.v2.GcRule
+	(*adminpb.Type)(nil),     // 21: google.bigtable.admin.v2.Type
+	(*adminpb.Table)(nil),    // 22: google.bigtable.admin.v2.Table
 }
 var file_metapb_meta_proto_depIdxs = []int32{
 	4,  // 0: tabletdb.meta.v1.FileNumber.creator:type_name -> tabletdb.meta.v1.Incarnation
@@ -1755,25 +1858,27 @@ var file_metapb_meta_proto_depIdxs = []int32{
 	5,  // 3: tabletdb.meta.v1.TabletRecord.manifest:type_name -> tabletdb.meta.v1.FileNumber
 	6,  // 4: tabletdb.meta.v1.TabletRecord.logs:type_name -> tabletdb.meta.v1.LogEntry
 	0,  // 5: tabletdb.meta.v1.TabletRecord.state:type_name -> tabletdb.meta.v1.TabletRecord.State
-	1,  // 6: tabletdb.meta.v1.LogRecord.state:type_name -> tabletdb.meta.v1.LogRecord.State
-	19, // 7: tabletdb.meta.v1.Family.gc_rule:type_name -> google.bigtable.admin.v2.GcRule
-	20, // 8: tabletdb.meta.v1.Family.value_type:type_name -> google.bigtable.admin.v2.Type
-	10, // 9: tabletdb.meta.v1.Family.storage:type_name -> tabletdb.meta.v1.Storage
-	2,  // 10: tabletdb.meta.v1.Storage.compression:type_name -> tabletdb.meta.v1.Storage.Compression
-	3,  // 11: tabletdb.meta.v1.Storage.bloom:type_name -> tabletdb.meta.v1.Storage.Bloom
-	9,  // 12: tabletdb.meta.v1.TableRecord.families:type_name -> tabletdb.meta.v1.Family
-	21, // 13: tabletdb.meta.v1.TableRecord.spec:type_name -> google.bigtable.admin.v2.Table
-	4,  // 14: tabletdb.meta.v1.ServerRecord.incarnation:type_name -> tabletdb.meta.v1.Incarnation
-	5,  // 15: tabletdb.meta.v1.FileRef.file:type_name -> tabletdb.meta.v1.FileNumber
-	5,  // 16: tabletdb.meta.v1.BulkLoad.manifest:type_name -> tabletdb.meta.v1.FileNumber
-	14, // 17: tabletdb.meta.v1.Run.files:type_name -> tabletdb.meta.v1.FileRef
-	16, // 18: tabletdb.meta.v1.Manifest.runs:type_name -> tabletdb.meta.v1.Run
-	18, // 19: tabletdb.meta.v1.Manifest.drops:type_name -> tabletdb.meta.v1.Drop
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	8,  // 6: tabletdb.meta.v1.TabletRecord.cuts:type_name -> tabletdb.meta.v1.Cut
+	5,  // 7: tabletdb.meta.v1.Cut.manifest:type_name -> tabletdb.meta.v1.FileNumber
+	1,  // 8: tabletdb.meta.v1.LogRecord.state:type_name -> tabletdb.meta.v1.LogRecord.State
+	20, // 9: tabletdb.meta.v1.Family.gc_rule:type_name -> google.bigtable.admin.v2.GcRule
+	21, // 10: tabletdb.meta.v1.Family.value_type:type_name -> google.bigtable.admin.v2.Type
+	11, // 11: tabletdb.meta.v1.Family.storage:type_name -> tabletdb.meta.v1.Storage
+	2,  // 12: tabletdb.meta.v1.Storage.compression:type_name -> tabletdb.meta.v1.Storage.Compression
+	3,  // 13: tabletdb.meta.v1.Storage.bloom:type_name -> tabletdb.meta.v1.Storage.Bloom
+	10, // 14: tabletdb.meta.v1.TableRecord.families:type_name -> tabletdb.meta.v1.Family
+	22, // 15: tabletdb.meta.v1.TableRecord.spec:type_name -> google.bigtable.admin.v2.Table
+	4,  // 16: tabletdb.meta.v1.ServerRecord.incarnation:type_name -> tabletdb.meta.v1.Incarnation
+	5,  // 17: tabletdb.meta.v1.FileRef.file:type_name -> tabletdb.meta.v1.FileNumber
+	5,  // 18: tabletdb.meta.v1.BulkLoad.manifest:type_name -> tabletdb.meta.v1.FileNumber
+	15, // 19: tabletdb.meta.v1.Run.files:type_name -> tabletdb.meta.v1.FileRef
+	17, // 20: tabletdb.meta.v1.Manifest.runs:type_name -> tabletdb.meta.v1.Run
+	19, // 21: tabletdb.meta.v1.Manifest.drops:type_name -> tabletdb.meta.v1.Drop
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_metapb_meta_proto_init() }
@@ -1788,7 +1893,7 @@ func file_metapb_meta_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metapb_meta_proto_rawDesc), len(file_metapb_meta_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -280,7 +280,7 @@ func (x *adopting) install() {
 	t.mu.next = x.seq + 1
 	t.mu.drops++ // what was computed from rows before is void, as after a drop
 	t.applied.Store(uint64(x.seq))
-	t.acked.Store(uint64(x.seq))
+	t.acknowledged(x.seq, 0)
 	t.mu.Unlock()
 	t.undrain()
 }

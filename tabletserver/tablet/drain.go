@@ -142,7 +142,7 @@ func successor(env *Env, rec meta.Tablet, m *manifest.Manifest, frozen []*mem, n
 	t.mu.next, t.mu.lastTime = next, lastTime
 	t.view.Store(newView(env.Files, &mem{table: memtable.New()}, frozen, m))
 	t.applied.Store(uint64(next - 1))
-	t.acked.Store(uint64(next - 1))
+	t.acknowledged(next-1, 0)
 	t.mu.stream = env.Log.NewStream(t.id, t.epoch, t.acknowledged)
 	t.state.Store(int32(Serving))
 	return t

@@ -244,6 +244,7 @@ func (t *Tablet) commit(ctx context.Context, out output, seq base.Seq, edit func
 		return err
 	}
 	t.exchange(&next, flushed)
+	t.past.forget(next.Flushed)
 	t.env.Files.Decided(numbers...)
 	return nil
 }

@@ -79,7 +79,7 @@ func (t *Tablet) load(ctx context.Context) error {
 	t.mu.Lock() // inherited records may lie below the counter of a split (R8)
 	t.mu.next = max(t.mu.next, rec.NextSeq)
 	t.mu.Unlock()
-	t.acked.Store(t.applied.Load())
+	t.acknowledged(base.Seq(t.applied.Load()), 0)
 	if err := t.freshSchema(ctx); err != nil {
 		return err
 	}

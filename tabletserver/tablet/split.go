@@ -149,6 +149,7 @@ func (t *Tablet) become(records []meta.Tablet, manifests [2]*manifest.Manifest) 
 			frozen[j] = m.half()
 		}
 		c := successor(t.env, rec, manifests[i], frozen, next, lastTime)
+		t.past.copyTo(&c.past)
 		c.foreign = t.foreign
 		if len(mems) > 0 { // the parent's entries hold what is not flushed
 			c.foreign = next - 1

@@ -84,6 +84,7 @@ type Tablet struct {
 	mark atomic.Pointer[mark]
 
 	repeats repeats
+	past    moments
 
 	events events
 }
@@ -153,7 +154,10 @@ func (t *Tablet) visible() base.Seq {
 }
 
 // acknowledged is the log's callback.
-func (t *Tablet) acknowledged(last base.Seq, _ base.Position) { t.acked.Store(uint64(last)) }
+func (t *Tablet) acknowledged(last base.Seq, _ base.Position) {
+	t.acked.Store(uint64(last))
+	t.past.note(time.Now(), last)
+}
 
 // errNotServing says that the tablet is not served here, and why.
 func (t *Tablet) errNotServing() error {

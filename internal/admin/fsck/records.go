@@ -82,6 +82,7 @@ func (c *checker) keepRoots(roots []gc.Named, wrong map[string]error) {
 			backups[n.Key] = true
 		case gc.BySnapshot:
 			snapshots[n.Key] = true
+		case gc.ByCut:
 		case gc.ByLoad:
 			c.notice(BulkPending, about{key: n.Key}, n.Holder, "it is decided, and not adopted by all tablets yet")
 		default:
