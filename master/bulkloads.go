@@ -35,7 +35,10 @@ const (
 func (t *term) bulkLoop(ctx context.Context) {
 	pause := bulkPause
 	for seen, failures := 0, 0; ctx.Err() == nil; {
-		loads, rev, err := t.store.AllBulkLoads(ctx)
+		loads, damaged, rev, err := t.store.AllBulkLoads(ctx)
+		for _, bad := range damaged {
+			t.log.ErrorContext(ctx, "record of a bulk load is corrupt", "err", bad)
+		}
 		for _, of := range byTable(loads) {
 			t.start("bulk loads of "+tableName(of[0].Table), func(ctx context.Context) error { return t.bulkLoad(ctx, of) })
 		}
@@ -44,7 +47,7 @@ func (t *term) bulkLoop(ctx context.Context) {
 		}
 		seen = len(loads)
 		if err == nil {
-			err = t.awaitBulk(ctx, rev, seen > 0, pause)
+			err = t.awaitBulk(ctx, rev, seen > 0, pause) // a corrupt record is looked at again when something changes
 		}
 		if err == nil || ctx.Err() != nil {
 			failures = 0

@@ -135,28 +135,34 @@ func (s *Store) BulkLoad(ctx context.Context, table base.TableID, id base.LoadID
 // BulkLoads returns the loads of a table that are pending, in the order in which
 // they drew their ids.
 func (s *Store) BulkLoads(ctx context.Context, table base.TableID) ([]BulkLoad, error) {
-	list, _, err := s.bulkLoads(ctx, bulkPrefixOf(table))
+	list, damaged, _, err := s.bulkLoads(ctx, bulkPrefixOf(table))
+	if err == nil && len(damaged) > 0 {
+		err = damaged[0]
+	}
 	return list, err
 }
 
-// AllBulkLoads returns the pending loads of all tables, and the revision at
-// which that is true.
-func (s *Store) AllBulkLoads(ctx context.Context) ([]BulkLoad, lockservice.Revision, error) {
+// AllBulkLoads returns the pending loads of all tables, by table, and the revision
+// at which that is true. damaged says of which records it cannot be told what they
+// are; its errors wrap base.ErrCorrupt.
+func (s *Store) AllBulkLoads(ctx context.Context) (list []BulkLoad, damaged []error, rev lockservice.Revision, err error) {
 	return s.bulkLoads(ctx, BulkPrefix)
 }
 
-func (s *Store) bulkLoads(ctx context.Context, prefix string) ([]BulkLoad, lockservice.Revision, error) {
+func (s *Store) bulkLoads(ctx context.Context, prefix string) (list []BulkLoad, damaged []error, rev lockservice.Revision, err error) {
 	kvs, rev, err := s.ls.List(ctx, prefix, lockservice.PrefixEnd(prefix), lockservice.ReadOptions{})
 	if err != nil {
-		return nil, 0, fmt.Errorf("list bulk loads: %w", err)
+		return nil, nil, 0, fmt.Errorf("list bulk loads: %w", err)
 	}
-	list := make([]BulkLoad, len(kvs))
-	for i, kv := range kvs {
-		if list[i], err = DecodeBulkLoad(kv); err != nil {
-			return nil, 0, err
+	for _, kv := range kvs {
+		b, err := DecodeBulkLoad(kv)
+		if err != nil {
+			damaged = append(damaged, err)
+			continue
 		}
+		list = append(list, b)
 	}
-	return list, rev, nil
+	return list, damaged, rev, nil
 }
 
 // FinishLoad removes the record of a load that every tablet of its table was

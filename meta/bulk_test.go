@@ -110,7 +110,7 @@ func TestDecideLoad(t *testing.T) {
 		b.must(b.session.Close(ctx))
 		_, err = b.decide()
 		b.wants(err, base.ErrAborted)
-		if got, rev, err := b.all.AllBulkLoads(ctx); err != nil || len(got) != 2 || rev == 0 {
+		if got, _, rev, err := b.all.AllBulkLoads(ctx); err != nil || len(got) != 2 || rev == 0 {
 			t.Errorf("%+v, %v", got, err)
 		}
 		b.must(b.all.GiveUpLoad(ctx, b.table.ID, one.ID))
@@ -125,7 +125,7 @@ func TestDecideLoad(t *testing.T) {
 		list, err := b.all.Tablets(ctx, b.table.ID, lockservice.ReadOptions{})
 		b.must(err)
 		b.must(b.all.DropTablets(ctx, b.table, list, true))
-		if got, _, err := b.all.AllBulkLoads(ctx); err != nil || len(got) != 0 {
+		if got, _, _, err := b.all.AllBulkLoads(ctx); err != nil || len(got) != 0 {
 			t.Errorf("%+v, %v", got, err)
 		}
 	})
@@ -267,5 +267,19 @@ func TestDecodeBulkLoad(t *testing.T) {
 				t.Errorf("%q: %v", bad.Key, err)
 			}
 		}
+		// One that is damaged does not keep the others from being seen.
+		two, err := b.decide()
+		b.must(err)
+		_, err = b.ls.Txn(t.Context(), lockservice.Txn{Then: []lockservice.Op{lockservice.Put(l.Key(), []byte("\xff"))}})
+		b.must(err)
+		list, damaged, _, err := b.all.AllBulkLoads(t.Context())
+		if err != nil || len(list) != 1 || list[0].ID != two.ID || len(damaged) != 1 || !errors.Is(damaged[0], base.ErrCorrupt) {
+			t.Errorf("%+v, %v, %v", list, damaged, err)
+		}
+		_, err = b.all.BulkLoads(t.Context(), b.table.ID)
+		b.wants(err, base.ErrCorrupt)
+		b.must(b.all.GiveUpLoad(t.Context(), b.table.ID, l.ID))
+		_, err = b.all.BulkLoads(t.Context(), b.table.ID)
+		b.must(err)
 	})
 }

@@ -55,7 +55,7 @@ func TestBulkLoad(t *testing.T) {
 		w.compact()
 		w.verify()
 		w.check()
-		if loads, _, err := w.meta.AllBulkLoads(w.ctx); err != nil || len(loads) > 0 {
+		if loads, _, _, err := w.meta.AllBulkLoads(w.ctx); err != nil || len(loads) > 0 {
 			t.Errorf("pending: %v, %v", loads, err)
 		}
 	})

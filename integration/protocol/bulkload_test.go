@@ -345,7 +345,7 @@ func TestBulkLoadRefusals(t *testing.T) {
 		b.Must(err)
 		_, err = l.Commit(b.ctx)
 		b.want(err, base.ErrNotFound)
-		if loads, _, err := b.Meta.AllBulkLoads(b.ctx); err != nil || len(loads) > 0 {
+		if loads, _, _, err := b.Meta.AllBulkLoads(b.ctx); err != nil || len(loads) > 0 {
 			t.Errorf("%v, %v", loads, err)
 		}
 	})

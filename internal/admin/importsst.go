@@ -285,7 +285,7 @@ type pendingLoad struct {
 
 func (r *run) importPendingCommand() *cobra.Command {
 	return r.command("pending", "Show the loads of SSTables that tablets are about to adopt", cobra.NoArgs, func(ctx context.Context, e *env, _ []string) error {
-		loads, _, err := e.meta.AllBulkLoads(ctx)
+		loads, damaged, _, err := e.meta.AllBulkLoads(ctx)
 		if err != nil {
 			return err
 		}
@@ -306,7 +306,7 @@ func (r *run) importPendingCommand() *cobra.Command {
 				}
 			}
 		}
-		return e.out.Print(list, func(p *output.Page) {
+		err = e.out.Print(list, func(p *output.Page) {
 			if len(list) == 0 {
 				p.Line("no load is pending")
 				return
@@ -316,6 +316,7 @@ func (r *run) importPendingCommand() *cobra.Command {
 				p.Row(b.Load, b.Table, b.Decided.UTC().Format(time.RFC3339), b.Files, output.Size(int64(b.Bytes)), fmt.Sprintf("%d of %d tablets", b.Adopted, b.Tablets))
 			}
 		})
+		return errors.Join(append(damaged, err)...)
 	})
 }
 
