@@ -23,6 +23,7 @@ var _ route.Server = (*Server)(nil)
 
 // serving returns the tablet that a request is for.
 func (s *Server) serving(g route.Target) (*tablet.Tablet, error) {
+	s.requests.Add(1)
 	t, ok := s.tablet(g.Tablet)
 	switch {
 	case !ok:

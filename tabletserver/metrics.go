@@ -93,6 +93,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge("offload_workers", "Compactors that are alive.", float64(workers))
 	gauge("offload_slots", "Jobs that they do at once.", float64(slots))
 	gauge("offload_slots_used", "Slots in which they work for this server.", float64(used))
+	gauge("compaction_rate_bytes", "Bytes per second that compactions may write now.", float64(s.pace.Rate()))
 	counter("compacted_bytes_total", "Bytes of files written by compactions.", float64(s.env.Counts.CompactedBytes.Load()))
 	counter("adoptions_total", "Bulk loads adopted by tablets.", float64(s.env.Counts.Adoptions.Load()))
 	counter("adopted_bytes_total", "Bytes of files of bulk loads adopted.", float64(s.env.Counts.AdoptedBytes.Load()))

@@ -22,6 +22,7 @@ import (
 	"github.com/tabletdb/tabletdb/sstable"
 	"github.com/tabletdb/tabletdb/tabletserver/commitlog"
 	"github.com/tabletdb/tabletdb/tabletserver/offload"
+	"github.com/tabletdb/tabletdb/tabletserver/pace"
 	"github.com/tabletdb/tabletdb/tabletserver/schema"
 	"github.com/tabletdb/tabletdb/tabletserver/tablet"
 )
@@ -174,6 +175,8 @@ type Server struct {
 	pool     *offload.Pool // nil: nobody else compacts
 	rates    rates
 	heat     *heatmap.Recorder
+	pace     *pace.Bucket
+	requests atomic.Int64 // that were asked of tablets here
 	acked    atomic.Int64 // time of the last acknowledgement, in nanoseconds since started; 0: none
 
 	life    context.Context // ends when the server does
@@ -198,7 +201,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 		cfg: cfg, meta: meta.NewStore(cfg.LockService), started: time.Now(),
 		cache: sstable.NewCache(cfg.Options.CacheBytes), done: make(chan struct{}),
 		loading: make(chan struct{}, cfg.Options.Loaders), adopting: make(chan struct{}, cfg.Options.Flushers),
-		flushes: newQueue(), compacts: newCompactions(), heat: heatmap.NewRecorder(cfg.Options.Heat, time.Now()),
+		flushes: newQueue(), compacts: newCompactions(), heat: heatmap.NewRecorder(cfg.Options.Heat, time.Now()), pace: pace.NewBucket(),
 	}
 	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.open(ctx); err != nil {
@@ -243,7 +246,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		Store: s.cfg.Store, Meta: s.meta, Commits: meta.NewGroup(s.life, s.meta), Log: s.wal, Session: s.session,
 		Files: files, Logs: tablet.NewLogs(s.cfg.Store, s.meta),
 		Budget: s.memory.memtables, Reads: s.memory.reads, FileMemory: s.memory.files, Rows: tablet.NewRowLocks(), Logger: s.log, Options: o.Tablet,
-		WantFlush: s.flushes.add, WantCompact: s.wantCompact,
+		Pace: s.pace.Take, WantFlush: s.flushes.add, WantCompact: s.wantCompact,
 	}
 	if s.env.Schemas, err = schema.Open(ctx, s.meta, s.log); err != nil {
 		return err
@@ -285,6 +288,7 @@ func (s *Server) start() {
 	run(s.truncateLoop)
 	run(s.memoryLoop)
 	run(s.ageLoop)
+	run(s.paceLoop)
 	run(s.heatLoop)
 	if s.cfg.Network != nil {
 		run(s.stallLoop)

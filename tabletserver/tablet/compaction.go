@@ -180,7 +180,9 @@ func (t *Tablet) mergeFiles(ctx context.Context, job *compact.Job) (out output, 
 		return out, err
 	}
 	defer give()
-	res, err := MergeFiles(ctx, t.env.Files, job, readahead, t.sink(&out, mode))
+	sink := t.sink(&out, mode)
+	sink.Pace = t.env.Pace
+	res, err := MergeFiles(ctx, t.env.Files, job, readahead, sink)
 	if out.runs = res.Runs; err != nil {
 		t.env.Files.Decided(out.numbers...)
 	}

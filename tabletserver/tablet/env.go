@@ -1,6 +1,7 @@
 package tablet
 
 import (
+	"context"
 	"log/slog"
 	"sync/atomic"
 
@@ -33,6 +34,9 @@ type Env struct {
 	Schemas *schema.Cache
 	Logger  *slog.Logger
 	Options Options
+
+	// Pace, if not nil, is how fast compactions go; see FileSink.
+	Pace func(ctx context.Context, bytes int) error
 
 	// Counts counts what the tablets did, for the metrics.
 	Counts Counts

@@ -26,6 +26,9 @@ type FileSink struct {
 	// Progress is told, now and then, how many entries were read and how many
 	// bytes are in files; nil: nobody wants to know.
 	Progress func(read uint64, written int64)
+	// Pace, called now and then with how many bytes were kept since, may take its
+	// time; an error ends the work. nil: as fast as it goes.
+	Pace func(ctx context.Context, bytes int) error
 }
 
 // MergeFiles does a job: it reads its inputs through f and writes what must be
@@ -64,6 +67,9 @@ func MergeFiles(ctx context.Context, f *Files, job *compact.Job, readahead int, 
 // that is still wanted.
 const progressEvery = 4096
 
+// paceEvery is after how many bytes a merge asks whether it is too fast.
+const paceEvery = 256 << 10
+
 // writeFiles makes SSTables of what a compactor keeps of it, for each locality
 // group its own. It closes it. hint is about how many bytes there will be.
 func writeFiles(ctx context.Context, it base.Iterator, l *compact.Layout, hint int64, encoders *compress.Pool, sink FileSink) (res compact.Result, err error) {
@@ -78,9 +84,16 @@ func writeFiles(ctx context.Context, it base.Iterator, l *compact.Layout, hint i
 	}
 	c := cells.NewCompactor(it, l.Schema, oldest, l.Now)
 	var kept uint64
+	paced := 0
 	for ok := c.First(); ok; ok = c.Next() {
 		if err := w.add(ctx, c); err != nil {
 			return res, err
+		}
+		if paced += len(c.Key()) + len(c.Value()); paced >= paceEvery && sink.Pace != nil {
+			if err := sink.Pace(ctx, paced); err != nil {
+				return res, err
+			}
+			paced = 0
 		}
 		if kept++; kept%progressEvery == 0 {
 			if ctx.Err() != nil {
