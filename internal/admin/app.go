@@ -165,7 +165,7 @@ func grouped(root *cobra.Command, id string, commands ...*cobra.Command) {
 }
 
 func (r *run) addCluster(root *cobra.Command) {
-	grouped(root, groupCluster, r.statusCommand(), r.availabilityCommand(), r.serversCommand(), r.serverCommand(), r.balanceCommand(), r.recoveryCommand(), r.safeModeCommand(), r.checkCommand(), r.gcCommand(), r.raftCommand(), r.versionCommand())
+	grouped(root, groupCluster, r.statusCommand(), r.availabilityCommand(), r.serversCommand(), r.serverCommand(), r.compactorsCommand(), r.balanceCommand(), r.recoveryCommand(), r.safeModeCommand(), r.checkCommand(), r.gcCommand(), r.raftCommand(), r.versionCommand())
 }
 
 func (r *run) addData(root *cobra.Command) {

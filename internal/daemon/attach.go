@@ -8,6 +8,7 @@ import (
 	lockclient "github.com/tabletdb/tabletdb/lockservice/client"
 	lockserver "github.com/tabletdb/tabletdb/lockservice/server"
 	"github.com/tabletdb/tabletdb/master"
+	"github.com/tabletdb/tabletdb/proto/compactorpb"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
 )
 
@@ -69,6 +70,10 @@ func DevParts(cl *cluster.Cluster) (status.Parts, error) {
 	}
 	for _, n := range cl.TabletServers() {
 		parts.Tablets[n.Name()] = n.Control()
+	}
+	parts.Compactors = map[string]compactorpb.CompactorServer{}
+	for _, n := range cl.Compactors() {
+		parts.Compactors[n.Name()] = n.Worker
 	}
 	return parts, nil
 }

@@ -45,6 +45,9 @@ type Config struct {
 
 	LockListen    string `koanf:"lock-listen" yaml:"lock-listen"`
 	TabletServers int    `koanf:"tablet-servers" yaml:"tablet-servers"`
+	Compactors    int    `koanf:"compactors" yaml:"compactors"`
+	Slots         int    `koanf:"slots" yaml:"slots"`
+	Offload       bool   `koanf:"offload" yaml:"offload"`
 
 	SessionTTL    time.Duration `koanf:"session-ttl" yaml:"session-ttl"`
 	KeepDeleted   time.Duration `koanf:"keep-deleted" yaml:"keep-deleted"`
@@ -91,13 +94,14 @@ func flags(f *pflag.FlagSet, role string) {
 		f.String("listen", "127.0.0.1:8086", "address of the Bigtable endpoint")
 		f.String("lock-listen", "127.0.0.1:8290", "address of the lock service")
 		f.Int("tablet-servers", 2, "how many tablet servers")
+		f.Int("compactors", 0, "how many workers that compact for the tablet servers (0: these do it themselves)")
 	} else {
 		f.String("listen", defaultListen[role], "address to listen on; others reach this process there")
 	}
 	if has("dev", "tabletserver", "gateway") {
 		f.Bool("strict", false, "only instances and clusters that were created exist (else any name does)")
 	}
-	if has("master", "tabletserver", "gateway") {
+	if has("master", "tabletserver", "compactor", "gateway") {
 		f.StringSlice("lockservice", []string{"127.0.0.1:8290"}, "addresses of the lock service")
 	}
 	if has("lockservice") {
@@ -105,7 +109,7 @@ func flags(f *pflag.FlagSet, role string) {
 		f.StringSlice("bootstrap", nil, "first members of a new cluster, as id=address; ignored where state exists")
 		f.StringSlice("join", nil, "addresses of a cluster to join")
 	}
-	if has("tabletserver", "master", "dev") {
+	if has("tabletserver", "compactor", "master", "dev") {
 		f.Duration("session-ttl", cluster.SessionTTL, "how long a server may be silent before it counts as dead")
 	}
 	if has("master", "dev") {
@@ -117,7 +121,15 @@ func flags(f *pflag.FlagSet, role string) {
 	if has("tabletserver", "gateway", "dev") {
 		f.Int64("memory-mb", 0, "memory that this process may take (0: half of the machine's, a quarter for a gateway or dev, or four fifths of its control group's limit)")
 	}
+	if has("compactor") {
+		f.String("name", "", "name of this worker that is stable over restarts")
+		f.String("zone", "", "zone of this worker; tablet servers prefer those of their own")
+	}
+	if has("compactor", "dev") {
+		f.Int("slots", 0, "how many jobs a compactor does at once (0: as many as there are processors)")
+	}
 	if has("tabletserver", "dev") {
+		f.Bool("offload", true, "give compactions to compactors, where there are any")
 		f.String("name", "", "name of this server that is stable over restarts")
 		f.String("zone", "", map[bool]string{
 			true:  "zones of the servers, separated by commas, given to them in turn",
@@ -139,7 +151,7 @@ func flags(f *pflag.FlagSet, role string) {
 }
 
 var defaultListen = map[string]string{
-	"lockservice": "127.0.0.1:8290", "master": "127.0.0.1:8291", "tabletserver": "127.0.0.1:8292", "gateway": "127.0.0.1:8086",
+	"lockservice": "127.0.0.1:8290", "master": "127.0.0.1:8291", "tabletserver": "127.0.0.1:8292", "compactor": "127.0.0.1:8293", "gateway": "127.0.0.1:8086",
 }
 
 // envPrefix precedes the names of options in the environment.
@@ -217,6 +229,9 @@ func (c *Config) validate() error {
 	if c.SplitMB < 0 || c.SplitRequests < 0 || c.MergeAge < 0 {
 		return fmt.Errorf("%w: --split-mb %d, --split-requests %d, --merge-age %v; they must not be negative", base.ErrInvalid, c.SplitMB, c.SplitRequests, c.MergeAge)
 	}
+	if c.Slots < 0 || c.Compactors < 0 {
+		return fmt.Errorf("%w: --slots %d, --compactors %d; they must not be negative", base.ErrInvalid, c.Slots, c.Compactors)
+	}
 	if c.SessionTTL < 0 || (c.SessionTTL > 0 && c.SessionTTL < time.Second) {
 		return fmt.Errorf("%w: --session-ttl %v; at least 1s", base.ErrInvalid, c.SessionTTL)
 	}
@@ -280,7 +295,7 @@ func (c *Config) tabletOptions(memory int64) tabletserver.Options {
 	o := tabletserver.Options{
 		MemoryBytes: memory,
 		SessionTTL:  c.SessionTTL, MemtableBytes: c.MemtableMB << 20, CacheBytes: c.CacheMB << 20, MetadataBytes: c.MetadataMB << 20,
-		Linger: c.Linger, MaxInFlight: c.UploadsAtOnce,
+		Linger: c.Linger, MaxInFlight: c.UploadsAtOnce, NoOffload: !c.Offload,
 		Tablet: tablet.Options{MemtableBytes: c.FlushMB << 20, FileBytes: c.FileMB << 20},
 	}
 	switch {

@@ -26,8 +26,10 @@ import (
 	lockserver "github.com/tabletdb/tabletdb/lockservice/server"
 	storecluster "github.com/tabletdb/tabletdb/objstore/cluster"
 	"github.com/tabletdb/tabletdb/objstore/openstore"
+	"github.com/tabletdb/tabletdb/proto/compactorpb"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
 	"github.com/tabletdb/tabletdb/tabletserver"
+	"github.com/tabletdb/tabletdb/tabletserver/offload"
 )
 
 // Exit codes of tabletd.
@@ -117,6 +119,8 @@ func newCommand(out io.Writer, version string) *cobra.Command {
 	role("lockservice", "Run a replica of the lock service", "Run 1, 3 or 5 of them, each with a directory of its own.", runLockService)
 	role("master", "Run a master", "Run two or more: one is active, the others wait.", runMaster)
 	role("tabletserver", "Run a tablet server", "It serves the tablets that the master gives it, and the Bigtable API for all tables.", runTabletServer)
+	role("compactor", "Run a worker that compacts for tablet servers",
+		"It has no state: start and stop as many as you like, whenever. Without any, tablet\nservers compact by themselves.", runCompactor)
 	role("gateway", "Run a gateway", "It serves the Bigtable API and holds no tablets.", runGateway)
 	root.AddCommand(emulatorCommand(out, version), configCommand(out))
 	root.SetFlagErrorFunc(usage)
@@ -128,7 +132,7 @@ func usage(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", base
 // configCommand prints the effective configuration of a role.
 func configCommand(out io.Writer) *cobra.Command {
 	c := &cobra.Command{Use: "config", Short: "Print the effective configuration of a role as YAML"}
-	for _, role := range []string{"dev", "lockservice", "master", "tabletserver", "gateway"} {
+	for _, role := range []string{"dev", "lockservice", "master", "tabletserver", "compactor", "gateway"} {
 		sub := &cobra.Command{Use: role, Short: "Print what `tabletd " + role + "` would run with", Args: cobra.NoArgs,
 			RunE: func(c *cobra.Command, _ []string) error {
 				cfg, err := readConfig(c.Flags())
@@ -297,6 +301,28 @@ func runTabletServer(ctx context.Context, p *process) error {
 	return n.Close(stop)
 }
 
+func runCompactor(ctx context.Context, p *process) error {
+	e, closeEnv, err := p.env(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeEnv()
+	n, err := cluster.OpenCompactor(ctx, e, cluster.CompactorConfig{
+		Addr: p.cfg.Listen, Name: p.cfg.Name, Zone: p.cfg.Zone, StatusAddress: p.statusAddress,
+		Options: offload.WorkerOptions{SessionTTL: p.cfg.SessionTTL, Slots: p.cfg.Slots},
+	})
+	if err != nil {
+		return err
+	}
+	defer p.attach(status.Parts{Source: p.source(e, nil), Store: e.Bucket.Data,
+		Compactors: map[string]compactorpb.CompactorServer{n.Name(): n.Worker}})()
+	p.ready("compactor serves on %s", n.Addr())
+	<-ctx.Done()
+	stop, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	return n.Close(stop)
+}
+
 func runGateway(ctx context.Context, p *process) error {
 	e, closeEnv, err := p.env(ctx)
 	if err != nil {
@@ -320,7 +346,7 @@ func runDev(ctx context.Context, p *process) error {
 	forServer := tabletserver.Share(p.memory, 100-devGatewayShare-devRestShare) / int64(max(c.TabletServers, 1))
 	cl, err := cluster.Open(ctx, cluster.Config{
 		Dir: c.Data, StoreURL: c.Store, StoreOptions: openstore.Options{CreateBucket: c.CreateBucket}, Cache: c.cache(c.devCache()),
-		TabletServers: c.TabletServers, LockAddr: c.LockListen, GatewayAddr: c.Listen,
+		TabletServers: c.TabletServers, Compactors: c.Compactors, Compactor: offload.WorkerOptions{SessionTTL: c.SessionTTL, Slots: c.Slots}, LockAddr: c.LockListen, GatewayAddr: c.Listen,
 		Logger: p.log, Registerer: p.registry, Version: p.version, Strict: c.Strict, StatusAddress: p.statusAddress,
 		Master: c.masterOptions(), Tablet: c.tabletOptions(forServer), GatewayMemory: tabletserver.Share(p.memory, devGatewayShare),
 		Zones: strings.FieldsFunc(c.Zone, func(r rune) bool { return r == ',' }),

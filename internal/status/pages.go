@@ -23,6 +23,7 @@ import (
 	"github.com/tabletdb/tabletdb/internal/membudget"
 	"github.com/tabletdb/tabletdb/internal/status/view"
 	"github.com/tabletdb/tabletdb/objstore"
+	"github.com/tabletdb/tabletdb/proto/compactorpb"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
 )
 
@@ -50,6 +51,8 @@ type Parts struct {
 	// Tablets are the tablet servers of this process, by name. They are shown
 	// also while nobody else answers.
 	Tablets map[string]controlpb.TabletServerServer
+	// Compactors are the workers of this process, by name.
+	Compactors map[string]compactorpb.CompactorServer
 	// Router, if not nil, returns the counters of the gateway of this process.
 	Router func() router.Stats
 	// Memory are the budgets of this process, by whose they are.
@@ -140,7 +143,7 @@ func New(c Config) (*Pages, error) {
 
 // home is the page that tells most about a process of this role.
 func (p *Pages) home() *page {
-	path := map[string]string{"tabletserver": "/process", "gateway": "/process", "lockservice": "/locks"}[p.cfg.Role]
+	path := map[string]string{"tabletserver": "/process", "gateway": "/process", "compactor": "/process", "lockservice": "/locks"}[p.cfg.Role]
 	for _, pg := range p.pages {
 		if pg.path == path {
 			return pg

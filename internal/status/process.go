@@ -33,6 +33,8 @@ type processBody struct {
 	Budgets    []budgetRows  `json:"budgets,omitempty"`
 	Gateway    *router.Stats `json:"gateway,omitempty"`
 	Servers    []localServer `json:"tablet_servers,omitempty"`
+
+	Compactors []localCompactor `json:"compactors,omitempty"`
 }
 
 // budgetRows is how the memory of one server of this process is used.
@@ -94,6 +96,10 @@ func processPage(q *request) (any, error) {
 	for name, c := range q.parts.Tablets {
 		b.Servers = append(b.Servers, ownServer(q.Context(), name, c))
 	}
+	for name, c := range q.parts.Compactors {
+		b.Compactors = append(b.Compactors, ownCompactor(q.Context(), name, c))
+	}
+	slices.SortFunc(b.Compactors, func(x, y localCompactor) int { return strings.Compare(x.Name, y.Name) })
 	slices.SortFunc(b.Servers, func(x, y localServer) int { return strings.Compare(x.Name, y.Name) })
 	return b, nil
 }
