@@ -19,6 +19,7 @@
 #   lock-1 .. lock-3        8290-   LOCK_PORT      LOCKS=1, 3 or 5
 #   master-1, master-2      8300-   MASTER_PORT    MASTERS
 #   tablet-1 .. tablet-3    8310-   TABLET_PORT    TABLETS
+#   compactor-1 ..          8320-   COMPACTOR_PORT COMPACTORS=0
 #   gateway                 8086    GATEWAY_PORT
 #
 # Other variables: DATA_DIR (./data); STORE, the URL of a bucket to use in place
@@ -43,6 +44,8 @@ GATEWAY_PORT=${GATEWAY_PORT:-8086}
 LOCKS=${LOCKS:-3}
 MASTERS=${MASTERS:-2}
 TABLETS=${TABLETS:-3}
+COMPACTOR_PORT=${COMPACTOR_PORT:-8320}
+COMPACTORS=${COMPACTORS:-0}
 BUCKET=${BUCKET:-tabletdb}
 STATUS_OFFSET=${STATUS_OFFSET:-10000}
 READY_WITHIN=${READY_WITHIN:-60}
@@ -73,6 +76,7 @@ names() {
 	numbered lock "$LOCKS"
 	numbered master "$MASTERS"
 	numbered tablet "$TABLETS"
+	numbered compactor "$COMPACTORS"
 	say gateway
 }
 
@@ -85,6 +89,7 @@ port_of() {
 	lock-*) say $((LOCK_PORT + ${1#*-} - 1)) ;;
 	master-*) say $((MASTER_PORT + ${1#*-} - 1)) ;;
 	tablet-*) say $((TABLET_PORT + ${1#*-} - 1)) ;;
+	compactor-*) say $((COMPACTOR_PORT + ${1#*-} - 1)) ;;
 	esac
 }
 
@@ -134,6 +139,7 @@ run() {
 	lock-*) launch "$name" "$bin/tabletd" lockservice $common --id "$name" --data "$data/$name" --bootstrap "$(lock_members id)" ;;
 	master-*) launch "$name" "$bin/tabletd" master $server $ttl ;;
 	tablet-*) launch "$name" "$bin/tabletd" tabletserver $server $ttl --name "$name" ;;
+	compactor-*) launch "$name" "$bin/tabletd" compactor $server $ttl --name "$name" ;;
 	gateway) launch gateway "$bin/tabletd" gateway $server ;;
 	esac
 }
@@ -220,7 +226,7 @@ stop() {
 		if pid_of "$p" >/dev/null; then ran="$ran $p"; fi
 	done
 	# Clients first, the ground last; servers of one role together.
-	for role in gateway tablet master lock minio; do
+	for role in gateway tablet compactor master lock minio; do
 		# shellcheck disable=SC2046
 		end_all $(names | grep "^$role" || true)
 	done
