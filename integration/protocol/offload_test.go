@@ -129,7 +129,7 @@ func (y *elsewhere) collectIfPossible() {
 // step of the worker. It is collected all the while. Nothing is lost, nothing
 // that is named is collected, and nothing is left over.
 //
-// To break: in tablet.merge, return no error where the worker has gone.
+// To break: in tablet.mergeElsewhere, take what there is in spite of an error.
 func TestElsewhereDies(t *testing.T) {
 	type event struct {
 		do   func(y *elsewhere) error // in a goroutine of its own
