@@ -226,6 +226,10 @@ func (i *Iter) read(c cursor) ([]byte, error) {
 		return i.r.block(i.ctx, c, m)
 	}
 	h := i.r.index.handle(c)
+	if b, ok := i.r.inMemory(h.Offset); ok {
+		i.ahead.skip(h)
+		return b, nil
+	}
 	k := blockKey{i.r.id, h.Offset}
 	get := i.r.cache.get
 	if !m.fill {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/tabletdb/tabletdb/internal/base"
@@ -31,7 +32,8 @@ type ReaderOptions struct {
 type Reader struct {
 	src   Source
 	cache *Cache
-	id    uint64 // of this reader in the cache
+	id    uint64                   // of this reader in the cache
+	kept  atomic.Pointer[resident] // nil: Load was not called
 	*tail
 }
 
@@ -239,6 +241,9 @@ type blockMode struct {
 // block returns a raw data block, from the cache or the source.
 func (r *Reader) block(ctx context.Context, c cursor, m blockMode) ([]byte, error) {
 	h := r.index.handle(c)
+	if b, ok := r.inMemory(h.Offset); ok {
+		return b, nil
+	}
 	k := blockKey{r.id, h.Offset}
 	if !m.fill {
 		if b, ok := r.cache.peek(k); ok {

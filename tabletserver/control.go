@@ -277,10 +277,18 @@ func (c *Control) Describe(_ context.Context, r *controlpb.DescribeRequest) (*co
 		return nil, fmt.Errorf("tablet %d is not here: %w", r.Tablet, base.ErrNotFound)
 	}
 	d := t.Describe()
-	return &controlpb.DescribeResponse{
+	resp := &controlpb.DescribeResponse{
 		Load: c.s.rates.tablet(t, time.Now()), Record: d.Record.Proto(), Manifest: d.Manifest.Proto(),
 		NextSeq: uint64(d.Next), VisibleSeq: uint64(d.Visible), Events: t.Events(),
-	}, nil
+	}
+	if m, ok := t.InMemory(); ok {
+		_, used, limit := c.s.env.Files.InMemoryStats()
+		resp.InMemory = &controlpb.InMemory{
+			Files: uint32(m.Files), Kept: uint32(m.Kept), Bytes: uint64(m.Bytes), KeptBytes: uint64(m.KeptBytes), Error: m.Err,
+			ServerBytes: uint64(used), ServerLimit: uint64(limit),
+		}
+	}
+	return resp, nil
 }
 
 // Status implements controlpb.TabletServer.

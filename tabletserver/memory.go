@@ -46,6 +46,10 @@ func (o *Options) divide() {
 	share(&o.CacheBytes, cacheShare)
 	share(&o.MetadataBytes, metadataShare)
 	o.CacheBytes = max(o.CacheBytes, 0)
+	if o.InMemoryBytes == 0 {
+		o.InMemoryBytes = o.CacheBytes / 2
+	}
+	o.InMemoryBytes = min(max(o.InMemoryBytes, 0), o.CacheBytes)
 	t := &o.Tablet
 	// Where there is little memory files are smaller, for each is made in
 	// memory, and less is fetched at once.
@@ -89,7 +93,7 @@ func (s *Server) newMemory(b *membudget.Budget, files *tablet.Files) memory {
 	m.reads = b.Account("reads", Share(o.MemoryBytes, readShare))
 	m.frames = b.Account("frames", Share(o.MemoryBytes, frameShare))
 	m.files = b.Account("files", Share(o.MemoryBytes, fileShare))
-	b.Measured("blocks", o.CacheBytes, func() int64 { return s.cache.Stats().Bytes })
+	b.Measured("blocks", o.CacheBytes, func() int64 { _, kept, _ := files.InMemoryStats(); return s.cache.Stats().Bytes + kept })
 	b.Measured("metadata", o.MetadataBytes, func() int64 { _, bytes, _ := files.MetadataStats(); return bytes })
 	return m
 }

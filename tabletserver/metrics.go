@@ -40,8 +40,11 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(desc(name, help), prometheus.CounterValue, v)
 	}
 	states := map[tablet.State]int{}
-	var frozen int
+	var frozen, leftOut int
 	for _, t := range s.all() {
+		if m, ok := t.InMemory(); ok {
+			leftOut += m.Files - m.Kept
+		}
 		states[t.State()]++
 		frozen += t.Frozen()
 	}
@@ -61,6 +64,11 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	counter("cache_hits_total", "Blocks found in the block cache.", float64(c.Hits))
 	counter("cache_misses_total", "Blocks not found in the block cache.", float64(c.Misses))
 	gauge("cache_bytes", "Memory of the block cache.", float64(c.Bytes))
+	kept, keptBytes, keptLimit := s.env.Files.InMemoryStats()
+	gauge("in_memory_files", "Files of locality groups that are kept in memory.", float64(kept))
+	gauge("in_memory_bytes", "Memory that they take, out of that of the block cache.", float64(keptBytes))
+	gauge("in_memory_limit_bytes", "Memory that they may take.", float64(keptLimit))
+	gauge("in_memory_left_out_files", "Files that are to be kept in memory and are not, for there is no room, or they cannot be read.", float64(leftOut))
 	files, bytes, closed := s.env.Files.MetadataStats()
 	gauge("files_open", "Files whose filters and indexes are in memory.", float64(files))
 	gauge("metadata_bytes", "Memory of the filters and indexes of files.", float64(bytes))

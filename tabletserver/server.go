@@ -64,6 +64,10 @@ type Options struct {
 	MemtableBytes int64
 	// CacheBytes is the memory for unpacked blocks. Negative: none.
 	CacheBytes int64
+	// InMemoryBytes is the part of CacheBytes that locality groups may take which
+	// are to be kept in memory, with their filters and indexes; half of it.
+	// Negative: none. What they do not take is the cache's.
+	InMemoryBytes int64
 	// MetadataBytes is the memory for filters and indexes of files, which
 	// blocks do not push out.
 	MetadataBytes int64
@@ -241,6 +245,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		return err
 	}
 	files := tablet.NewFiles(s.cfg.Store, s.cache, o.MetadataBytes, self)
+	files.LimitInMemory(o.InMemoryBytes)
 	s.memory = s.newMemory(s.cfg.Memory, files)
 	s.env = &tablet.Env{
 		Store: s.cfg.Store, Meta: s.meta, Commits: meta.NewGroup(s.life, s.meta), Log: s.wal, Session: s.session,
@@ -290,6 +295,7 @@ func (s *Server) start() {
 	run(s.ageLoop)
 	run(s.paceLoop)
 	run(s.heatLoop)
+	run(s.inMemoryLoop)
 	if s.cfg.Network != nil {
 		run(s.stallLoop)
 	}

@@ -214,6 +214,32 @@ type tabletOnline struct {
 	NextSeq    uint64      `json:"next_seq"`
 	VisibleSeq uint64      `json:"visible_seq"`
 	Events     []string    `json:"events"`
+
+	InMemory *inMemoryInfo `json:"in_memory,omitempty"` // absent: nothing is to be
+}
+
+// inMemoryInfo is how much of a tablet is to be kept in memory, and is.
+type inMemoryInfo struct {
+	Files       uint32      `json:"files"`
+	Kept        uint32      `json:"kept"`
+	Bytes       output.Size `json:"bytes"`
+	KeptBytes   output.Size `json:"kept_bytes"`
+	Error       string      `json:"error,omitempty"`
+	ServerBytes output.Size `json:"server_bytes"` // all tablets of the server
+	ServerLimit output.Size `json:"server_limit_bytes"`
+}
+
+// String says it in words.
+func (i *inMemoryInfo) String() string {
+	s := fmt.Sprintf("%d of %d files that are to be kept in memory are, %v of %v", i.Kept, i.Files, i.KeptBytes, i.Bytes)
+	switch {
+	case i.Kept == i.Files:
+	case i.Error != "":
+		s += "; of the others some cannot be read: " + i.Error
+	default:
+		s += fmt.Sprintf("; the others do not fit and are read as any file: all tablets of the server take %v of %v", i.ServerBytes, i.ServerLimit)
+	}
+	return s
 }
 
 func (r *run) tabletsDescribeCommand() *cobra.Command {
@@ -263,11 +289,18 @@ func (e *env) describeTablet(ctx context.Context, t meta.Tablet) *tabletDescript
 
 func newTabletOnline(r *controlpb.DescribeResponse) *tabletOnline {
 	l := r.GetLoad()
-	return &tabletOnline{
+	o := &tabletOnline{
 		State: l.GetState(), Error: l.GetError(), Reads: l.GetReads(), Writes: l.GetWrites(), Memtable: output.Size(l.GetMemtableBytes()),
 		Files: l.GetFiles(), FileBytes: output.Size(l.GetFileBytes()), Runs: l.GetRuns(), Rows: l.GetRowsEstimate(),
 		NextSeq: r.NextSeq, VisibleSeq: r.VisibleSeq, Events: append([]string{}, r.Events...),
 	}
+	if m := r.InMemory; m != nil {
+		o.InMemory = &inMemoryInfo{
+			Files: m.Files, Kept: m.Kept, Bytes: output.Size(m.Bytes), KeptBytes: output.Size(m.KeptBytes), Error: m.Error,
+			ServerBytes: output.Size(m.ServerBytes), ServerLimit: output.Size(m.ServerLimit),
+		}
+	}
+	return o
 }
 
 func (e *env) readManifest(ctx context.Context, f base.FileNumber) (*manifest.Manifest, error) {
@@ -310,6 +343,9 @@ func (d *tabletDescription) human(p *output.Page) {
 		p.Line("")
 		p.Line("The server says: %s, %.1f reads/s, %.1f writes/s, memtable %v, %d files in %d runs with %v,", s.State, s.Reads, s.Writes, s.Memtable, s.Files, s.Runs, s.FileBytes)
 		p.Line("about %d rows, sequences up to %d are visible, the next is %d.", s.Rows, s.VisibleSeq, s.NextSeq)
+		if s.InMemory != nil {
+			p.Line("In memory: %v.", s.InMemory)
+		}
 		if s.Error != "" {
 			p.Line("It does not serve it: %s", s.Error)
 		}

@@ -1587,7 +1587,8 @@ type DescribeResponse struct {
 	Manifest      *metapb.Manifest       `protobuf:"bytes,3,opt,name=manifest,proto3" json:"manifest,omitempty"`
 	NextSeq       uint64                 `protobuf:"varint,4,opt,name=next_seq,json=nextSeq,proto3" json:"next_seq,omitempty"`
 	VisibleSeq    uint64                 `protobuf:"varint,5,opt,name=visible_seq,json=visibleSeq,proto3" json:"visible_seq,omitempty"`
-	Events        []string               `protobuf:"bytes,6,rep,name=events,proto3" json:"events,omitempty"` // recent decisions, oldest first, for people
+	Events        []string               `protobuf:"bytes,6,rep,name=events,proto3" json:"events,omitempty"`                     // recent decisions, oldest first, for people
+	InMemory      *InMemory              `protobuf:"bytes,7,opt,name=in_memory,json=inMemory,proto3" json:"in_memory,omitempty"` // unset: nothing of it is to be kept in memory
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1664,6 +1665,106 @@ func (x *DescribeResponse) GetEvents() []string {
 	return nil
 }
 
+func (x *DescribeResponse) GetInMemory() *InMemory {
+	if x != nil {
+		return x.InMemory
+	}
+	return nil
+}
+
+// InMemory is how much of a tablet is to be kept in memory, and is.
+type InMemory struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Files         uint32                 `protobuf:"varint,1,opt,name=files,proto3" json:"files,omitempty"`                                // that are to be kept
+	Kept          uint32                 `protobuf:"varint,2,opt,name=kept,proto3" json:"kept,omitempty"`                                  // that are
+	Bytes         uint64                 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`                                // stored bytes of the former
+	KeptBytes     uint64                 `protobuf:"varint,4,opt,name=kept_bytes,json=keptBytes,proto3" json:"kept_bytes,omitempty"`       // and of the latter
+	Error         string                 `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`                                 // why some could not be read; empty: they did not fit
+	ServerBytes   uint64                 `protobuf:"varint,6,opt,name=server_bytes,json=serverBytes,proto3" json:"server_bytes,omitempty"` // memory that the server's tablets take in all
+	ServerLimit   uint64                 `protobuf:"varint,7,opt,name=server_limit,json=serverLimit,proto3" json:"server_limit,omitempty"` // and may take
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InMemory) Reset() {
+	*x = InMemory{}
+	mi := &file_controlpb_control_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InMemory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InMemory) ProtoMessage() {}
+
+func (x *InMemory) ProtoReflect() protoreflect.Message {
+	mi := &file_controlpb_control_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InMemory.ProtoReflect.Descriptor instead.
+func (*InMemory) Descriptor() ([]byte, []int) {
+	return file_controlpb_control_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *InMemory) GetFiles() uint32 {
+	if x != nil {
+		return x.Files
+	}
+	return 0
+}
+
+func (x *InMemory) GetKept() uint32 {
+	if x != nil {
+		return x.Kept
+	}
+	return 0
+}
+
+func (x *InMemory) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *InMemory) GetKeptBytes() uint64 {
+	if x != nil {
+		return x.KeptBytes
+	}
+	return 0
+}
+
+func (x *InMemory) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *InMemory) GetServerBytes() uint64 {
+	if x != nil {
+		return x.ServerBytes
+	}
+	return 0
+}
+
+func (x *InMemory) GetServerLimit() uint64 {
+	if x != nil {
+		return x.ServerLimit
+	}
+	return 0
+}
+
 type ActivityRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1672,7 +1773,7 @@ type ActivityRequest struct {
 
 func (x *ActivityRequest) Reset() {
 	*x = ActivityRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[27]
+	mi := &file_controlpb_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +1785,7 @@ func (x *ActivityRequest) String() string {
 func (*ActivityRequest) ProtoMessage() {}
 
 func (x *ActivityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[27]
+	mi := &file_controlpb_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +1798,7 @@ func (x *ActivityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivityRequest.ProtoReflect.Descriptor instead.
 func (*ActivityRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{27}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{28}
 }
 
 // Job is one piece of work on one tablet: a flush, a compaction or a load.
@@ -1718,7 +1819,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_controlpb_control_proto_msgTypes[28]
+	mi := &file_controlpb_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1730,7 +1831,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[28]
+	mi := &file_controlpb_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1743,7 +1844,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{28}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Job) GetKind() string {
@@ -1821,7 +1922,7 @@ type ActivityResponse struct {
 
 func (x *ActivityResponse) Reset() {
 	*x = ActivityResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[29]
+	mi := &file_controlpb_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +1934,7 @@ func (x *ActivityResponse) String() string {
 func (*ActivityResponse) ProtoMessage() {}
 
 func (x *ActivityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[29]
+	mi := &file_controlpb_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +1947,7 @@ func (x *ActivityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivityResponse.ProtoReflect.Descriptor instead.
 func (*ActivityResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{29}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ActivityResponse) GetRunning() []*Job {
@@ -1887,7 +1988,7 @@ type HeatRequest struct {
 
 func (x *HeatRequest) Reset() {
 	*x = HeatRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[30]
+	mi := &file_controlpb_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1899,7 +2000,7 @@ func (x *HeatRequest) String() string {
 func (*HeatRequest) ProtoMessage() {}
 
 func (x *HeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[30]
+	mi := &file_controlpb_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1912,7 +2013,7 @@ func (x *HeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeatRequest.ProtoReflect.Descriptor instead.
 func (*HeatRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{30}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *HeatRequest) GetTable() uint64 {
@@ -1945,7 +2046,7 @@ type HeatBucket struct {
 
 func (x *HeatBucket) Reset() {
 	*x = HeatBucket{}
-	mi := &file_controlpb_control_proto_msgTypes[31]
+	mi := &file_controlpb_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2058,7 @@ func (x *HeatBucket) String() string {
 func (*HeatBucket) ProtoMessage() {}
 
 func (x *HeatBucket) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[31]
+	mi := &file_controlpb_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2071,7 @@ func (x *HeatBucket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeatBucket.ProtoReflect.Descriptor instead.
 func (*HeatBucket) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{31}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *HeatBucket) GetTable() uint64 {
@@ -2026,7 +2127,7 @@ type HeatSlot struct {
 
 func (x *HeatSlot) Reset() {
 	*x = HeatSlot{}
-	mi := &file_controlpb_control_proto_msgTypes[32]
+	mi := &file_controlpb_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2038,7 +2139,7 @@ func (x *HeatSlot) String() string {
 func (*HeatSlot) ProtoMessage() {}
 
 func (x *HeatSlot) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[32]
+	mi := &file_controlpb_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2051,7 +2152,7 @@ func (x *HeatSlot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeatSlot.ProtoReflect.Descriptor instead.
 func (*HeatSlot) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{32}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *HeatSlot) GetStartUs() int64 {
@@ -2085,7 +2186,7 @@ type HeatResponse struct {
 
 func (x *HeatResponse) Reset() {
 	*x = HeatResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[33]
+	mi := &file_controlpb_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2097,7 +2198,7 @@ func (x *HeatResponse) String() string {
 func (*HeatResponse) ProtoMessage() {}
 
 func (x *HeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[33]
+	mi := &file_controlpb_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2110,7 +2211,7 @@ func (x *HeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeatResponse.ProtoReflect.Descriptor instead.
 func (*HeatResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{33}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *HeatResponse) GetSlotUs() int64 {
@@ -2144,7 +2245,7 @@ type FamilyStorage struct {
 
 func (x *FamilyStorage) Reset() {
 	*x = FamilyStorage{}
-	mi := &file_controlpb_control_proto_msgTypes[34]
+	mi := &file_controlpb_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2156,7 +2257,7 @@ func (x *FamilyStorage) String() string {
 func (*FamilyStorage) ProtoMessage() {}
 
 func (x *FamilyStorage) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[34]
+	mi := &file_controlpb_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2169,7 +2270,7 @@ func (x *FamilyStorage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FamilyStorage.ProtoReflect.Descriptor instead.
 func (*FamilyStorage) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{34}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *FamilyStorage) GetFamily() string {
@@ -2217,7 +2318,7 @@ type SetFamilyStorageRequest struct {
 
 func (x *SetFamilyStorageRequest) Reset() {
 	*x = SetFamilyStorageRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[35]
+	mi := &file_controlpb_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2229,7 +2330,7 @@ func (x *SetFamilyStorageRequest) String() string {
 func (*SetFamilyStorageRequest) ProtoMessage() {}
 
 func (x *SetFamilyStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[35]
+	mi := &file_controlpb_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2242,7 +2343,7 @@ func (x *SetFamilyStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFamilyStorageRequest.ProtoReflect.Descriptor instead.
 func (*SetFamilyStorageRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{35}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SetFamilyStorageRequest) GetTable() string {
@@ -2268,7 +2369,7 @@ type SetFamilyStorageResponse struct {
 
 func (x *SetFamilyStorageResponse) Reset() {
 	*x = SetFamilyStorageResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[36]
+	mi := &file_controlpb_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2280,7 +2381,7 @@ func (x *SetFamilyStorageResponse) String() string {
 func (*SetFamilyStorageResponse) ProtoMessage() {}
 
 func (x *SetFamilyStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[36]
+	mi := &file_controlpb_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2293,7 +2394,7 @@ func (x *SetFamilyStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFamilyStorageResponse.ProtoReflect.Descriptor instead.
 func (*SetFamilyStorageResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{36}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SetFamilyStorageResponse) GetFamilies() []*metapb.Family {
@@ -2314,7 +2415,7 @@ type SplitTabletRequest struct {
 
 func (x *SplitTabletRequest) Reset() {
 	*x = SplitTabletRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[37]
+	mi := &file_controlpb_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2326,7 +2427,7 @@ func (x *SplitTabletRequest) String() string {
 func (*SplitTabletRequest) ProtoMessage() {}
 
 func (x *SplitTabletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[37]
+	mi := &file_controlpb_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2339,7 +2440,7 @@ func (x *SplitTabletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitTabletRequest.ProtoReflect.Descriptor instead.
 func (*SplitTabletRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{37}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SplitTabletRequest) GetTablet() uint64 {
@@ -2373,7 +2474,7 @@ type SplitTabletResponse struct {
 
 func (x *SplitTabletResponse) Reset() {
 	*x = SplitTabletResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[38]
+	mi := &file_controlpb_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2385,7 +2486,7 @@ func (x *SplitTabletResponse) String() string {
 func (*SplitTabletResponse) ProtoMessage() {}
 
 func (x *SplitTabletResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[38]
+	mi := &file_controlpb_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2398,7 +2499,7 @@ func (x *SplitTabletResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitTabletResponse.ProtoReflect.Descriptor instead.
 func (*SplitTabletResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{38}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SplitTabletResponse) GetRow() []byte {
@@ -2425,7 +2526,7 @@ type MergeTabletsRequest struct {
 
 func (x *MergeTabletsRequest) Reset() {
 	*x = MergeTabletsRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[39]
+	mi := &file_controlpb_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2437,7 +2538,7 @@ func (x *MergeTabletsRequest) String() string {
 func (*MergeTabletsRequest) ProtoMessage() {}
 
 func (x *MergeTabletsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[39]
+	mi := &file_controlpb_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2450,7 +2551,7 @@ func (x *MergeTabletsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeTabletsRequest.ProtoReflect.Descriptor instead.
 func (*MergeTabletsRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{39}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *MergeTabletsRequest) GetLeft() uint64 {
@@ -2476,7 +2577,7 @@ type MergeTabletsResponse struct {
 
 func (x *MergeTabletsResponse) Reset() {
 	*x = MergeTabletsResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[40]
+	mi := &file_controlpb_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +2589,7 @@ func (x *MergeTabletsResponse) String() string {
 func (*MergeTabletsResponse) ProtoMessage() {}
 
 func (x *MergeTabletsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[40]
+	mi := &file_controlpb_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +2602,7 @@ func (x *MergeTabletsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeTabletsResponse.ProtoReflect.Descriptor instead.
 func (*MergeTabletsResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{40}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *MergeTabletsResponse) GetMerged() uint64 {
@@ -2521,7 +2622,7 @@ type MoveTabletRequest struct {
 
 func (x *MoveTabletRequest) Reset() {
 	*x = MoveTabletRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[41]
+	mi := &file_controlpb_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2533,7 +2634,7 @@ func (x *MoveTabletRequest) String() string {
 func (*MoveTabletRequest) ProtoMessage() {}
 
 func (x *MoveTabletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[41]
+	mi := &file_controlpb_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2546,7 +2647,7 @@ func (x *MoveTabletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveTabletRequest.ProtoReflect.Descriptor instead.
 func (*MoveTabletRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{41}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *MoveTabletRequest) GetTablet() uint64 {
@@ -2573,7 +2674,7 @@ type MoveTabletResponse struct {
 
 func (x *MoveTabletResponse) Reset() {
 	*x = MoveTabletResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[42]
+	mi := &file_controlpb_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2585,7 +2686,7 @@ func (x *MoveTabletResponse) String() string {
 func (*MoveTabletResponse) ProtoMessage() {}
 
 func (x *MoveTabletResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[42]
+	mi := &file_controlpb_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2598,7 +2699,7 @@ func (x *MoveTabletResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveTabletResponse.ProtoReflect.Descriptor instead.
 func (*MoveTabletResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{42}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *MoveTabletResponse) GetServer() string {
@@ -2625,7 +2726,7 @@ type DrainServerRequest struct {
 
 func (x *DrainServerRequest) Reset() {
 	*x = DrainServerRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[43]
+	mi := &file_controlpb_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2637,7 +2738,7 @@ func (x *DrainServerRequest) String() string {
 func (*DrainServerRequest) ProtoMessage() {}
 
 func (x *DrainServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[43]
+	mi := &file_controlpb_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2650,7 +2751,7 @@ func (x *DrainServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainServerRequest.ProtoReflect.Descriptor instead.
 func (*DrainServerRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{43}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DrainServerRequest) GetServer() string {
@@ -2677,7 +2778,7 @@ type DrainServerResponse struct {
 
 func (x *DrainServerResponse) Reset() {
 	*x = DrainServerResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[44]
+	mi := &file_controlpb_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2689,7 +2790,7 @@ func (x *DrainServerResponse) String() string {
 func (*DrainServerResponse) ProtoMessage() {}
 
 func (x *DrainServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[44]
+	mi := &file_controlpb_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2702,7 +2803,7 @@ func (x *DrainServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainServerResponse.ProtoReflect.Descriptor instead.
 func (*DrainServerResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{44}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *DrainServerResponse) GetServer() string {
@@ -2728,7 +2829,7 @@ type SetBalanceRequest struct {
 
 func (x *SetBalanceRequest) Reset() {
 	*x = SetBalanceRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[45]
+	mi := &file_controlpb_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2740,7 +2841,7 @@ func (x *SetBalanceRequest) String() string {
 func (*SetBalanceRequest) ProtoMessage() {}
 
 func (x *SetBalanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[45]
+	mi := &file_controlpb_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2753,7 +2854,7 @@ func (x *SetBalanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBalanceRequest.ProtoReflect.Descriptor instead.
 func (*SetBalanceRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{45}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SetBalanceRequest) GetOff() bool {
@@ -2771,7 +2872,7 @@ type SetBalanceResponse struct {
 
 func (x *SetBalanceResponse) Reset() {
 	*x = SetBalanceResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[46]
+	mi := &file_controlpb_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2783,7 +2884,7 @@ func (x *SetBalanceResponse) String() string {
 func (*SetBalanceResponse) ProtoMessage() {}
 
 func (x *SetBalanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[46]
+	mi := &file_controlpb_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2796,7 +2897,7 @@ func (x *SetBalanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBalanceResponse.ProtoReflect.Descriptor instead.
 func (*SetBalanceResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{46}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{47}
 }
 
 type ExplainRequest struct {
@@ -2809,7 +2910,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[47]
+	mi := &file_controlpb_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2821,7 +2922,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[47]
+	mi := &file_controlpb_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2834,7 +2935,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{47}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ExplainRequest) GetTablet() uint64 {
@@ -2871,7 +2972,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_controlpb_control_proto_msgTypes[48]
+	mi := &file_controlpb_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2883,7 +2984,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[48]
+	mi := &file_controlpb_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2896,7 +2997,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{48}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Decision) GetAtUs() int64 {
@@ -2982,7 +3083,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[49]
+	mi := &file_controlpb_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2994,7 +3095,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[49]
+	mi := &file_controlpb_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3007,7 +3108,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{49}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ExplainResponse) GetDecisions() []*Decision {
@@ -3053,7 +3154,7 @@ type DeleteTableResponse struct {
 
 func (x *DeleteTableResponse) Reset() {
 	*x = DeleteTableResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[50]
+	mi := &file_controlpb_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3065,7 +3166,7 @@ func (x *DeleteTableResponse) String() string {
 func (*DeleteTableResponse) ProtoMessage() {}
 
 func (x *DeleteTableResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[50]
+	mi := &file_controlpb_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3078,7 +3179,7 @@ func (x *DeleteTableResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTableResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTableResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{50}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{51}
 }
 
 type ClusterStatusRequest struct {
@@ -3090,7 +3191,7 @@ type ClusterStatusRequest struct {
 
 func (x *ClusterStatusRequest) Reset() {
 	*x = ClusterStatusRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[51]
+	mi := &file_controlpb_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3102,7 +3203,7 @@ func (x *ClusterStatusRequest) String() string {
 func (*ClusterStatusRequest) ProtoMessage() {}
 
 func (x *ClusterStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[51]
+	mi := &file_controlpb_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3115,7 +3216,7 @@ func (x *ClusterStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStatusRequest.ProtoReflect.Descriptor instead.
 func (*ClusterStatusRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{51}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ClusterStatusRequest) GetOmitTablets() bool {
@@ -3139,7 +3240,7 @@ type ServerStatus struct {
 
 func (x *ServerStatus) Reset() {
 	*x = ServerStatus{}
-	mi := &file_controlpb_control_proto_msgTypes[52]
+	mi := &file_controlpb_control_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3151,7 +3252,7 @@ func (x *ServerStatus) String() string {
 func (*ServerStatus) ProtoMessage() {}
 
 func (x *ServerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[52]
+	mi := &file_controlpb_control_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3164,7 +3265,7 @@ func (x *ServerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerStatus.ProtoReflect.Descriptor instead.
 func (*ServerStatus) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{52}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ServerStatus) GetServer() *metapb.ServerRecord {
@@ -3226,7 +3327,7 @@ type RecoveryStatus struct {
 
 func (x *RecoveryStatus) Reset() {
 	*x = RecoveryStatus{}
-	mi := &file_controlpb_control_proto_msgTypes[53]
+	mi := &file_controlpb_control_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3238,7 +3339,7 @@ func (x *RecoveryStatus) String() string {
 func (*RecoveryStatus) ProtoMessage() {}
 
 func (x *RecoveryStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[53]
+	mi := &file_controlpb_control_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3251,7 +3352,7 @@ func (x *RecoveryStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveryStatus.ProtoReflect.Descriptor instead.
 func (*RecoveryStatus) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{53}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *RecoveryStatus) GetLog() *metapb.Incarnation {
@@ -3328,7 +3429,7 @@ type MasterEvent struct {
 
 func (x *MasterEvent) Reset() {
 	*x = MasterEvent{}
-	mi := &file_controlpb_control_proto_msgTypes[54]
+	mi := &file_controlpb_control_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3340,7 +3441,7 @@ func (x *MasterEvent) String() string {
 func (*MasterEvent) ProtoMessage() {}
 
 func (x *MasterEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[54]
+	mi := &file_controlpb_control_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3353,7 +3454,7 @@ func (x *MasterEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MasterEvent.ProtoReflect.Descriptor instead.
 func (*MasterEvent) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{54}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *MasterEvent) GetAtUs() int64 {
@@ -3391,7 +3492,7 @@ type ClusterStatusResponse struct {
 
 func (x *ClusterStatusResponse) Reset() {
 	*x = ClusterStatusResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[55]
+	mi := &file_controlpb_control_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3403,7 +3504,7 @@ func (x *ClusterStatusResponse) String() string {
 func (*ClusterStatusResponse) ProtoMessage() {}
 
 func (x *ClusterStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[55]
+	mi := &file_controlpb_control_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3416,7 +3517,7 @@ func (x *ClusterStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStatusResponse.ProtoReflect.Descriptor instead.
 func (*ClusterStatusResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{55}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ClusterStatusResponse) GetMaster() string {
@@ -3520,7 +3621,7 @@ type ReportDeadRequest struct {
 
 func (x *ReportDeadRequest) Reset() {
 	*x = ReportDeadRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[56]
+	mi := &file_controlpb_control_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3532,7 +3633,7 @@ func (x *ReportDeadRequest) String() string {
 func (*ReportDeadRequest) ProtoMessage() {}
 
 func (x *ReportDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[56]
+	mi := &file_controlpb_control_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3545,7 +3646,7 @@ func (x *ReportDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportDeadRequest.ProtoReflect.Descriptor instead.
 func (*ReportDeadRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{56}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ReportDeadRequest) GetIncarnation() *metapb.Incarnation {
@@ -3570,7 +3671,7 @@ type ReportDeadResponse struct {
 
 func (x *ReportDeadResponse) Reset() {
 	*x = ReportDeadResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[57]
+	mi := &file_controlpb_control_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3582,7 +3683,7 @@ func (x *ReportDeadResponse) String() string {
 func (*ReportDeadResponse) ProtoMessage() {}
 
 func (x *ReportDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[57]
+	mi := &file_controlpb_control_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3595,7 +3696,7 @@ func (x *ReportDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportDeadResponse.ProtoReflect.Descriptor instead.
 func (*ReportDeadResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{57}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{58}
 }
 
 type SetSafeModeRequest struct {
@@ -3607,7 +3708,7 @@ type SetSafeModeRequest struct {
 
 func (x *SetSafeModeRequest) Reset() {
 	*x = SetSafeModeRequest{}
-	mi := &file_controlpb_control_proto_msgTypes[58]
+	mi := &file_controlpb_control_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3619,7 +3720,7 @@ func (x *SetSafeModeRequest) String() string {
 func (*SetSafeModeRequest) ProtoMessage() {}
 
 func (x *SetSafeModeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[58]
+	mi := &file_controlpb_control_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3632,7 +3733,7 @@ func (x *SetSafeModeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSafeModeRequest.ProtoReflect.Descriptor instead.
 func (*SetSafeModeRequest) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{58}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SetSafeModeRequest) GetOn() bool {
@@ -3650,7 +3751,7 @@ type SetSafeModeResponse struct {
 
 func (x *SetSafeModeResponse) Reset() {
 	*x = SetSafeModeResponse{}
-	mi := &file_controlpb_control_proto_msgTypes[59]
+	mi := &file_controlpb_control_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3662,7 +3763,7 @@ func (x *SetSafeModeResponse) String() string {
 func (*SetSafeModeResponse) ProtoMessage() {}
 
 func (x *SetSafeModeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlpb_control_proto_msgTypes[59]
+	mi := &file_controlpb_control_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3675,7 +3776,7 @@ func (x *SetSafeModeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSafeModeResponse.ProtoReflect.Descriptor instead.
 func (*SetSafeModeResponse) Descriptor() ([]byte, []int) {
-	return file_controlpb_control_proto_rawDescGZIP(), []int{59}
+	return file_controlpb_control_proto_rawDescGZIP(), []int{60}
 }
 
 var File_controlpb_control_proto protoreflect.FileDescriptor
@@ -3797,7 +3898,7 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\x05floor\x18\x02 \x01(\x04R\x05floor\x124\n" +
 	"\x06pinned\x18\x03 \x03(\v2\x1c.tabletdb.meta.v1.FileNumberR\x06pinned\")\n" +
 	"\x0fDescribeRequest\x12\x16\n" +
-	"\x06tablet\x18\x01 \x01(\x04R\x06tablet\"\x8b\x02\n" +
+	"\x06tablet\x18\x01 \x01(\x04R\x06tablet\"\xc7\x02\n" +
 	"\x10DescribeResponse\x123\n" +
 	"\x04load\x18\x01 \x01(\v2\x1f.tabletdb.control.v1.TabletLoadR\x04load\x126\n" +
 	"\x06record\x18\x02 \x01(\v2\x1e.tabletdb.meta.v1.TabletRecordR\x06record\x126\n" +
@@ -3805,7 +3906,17 @@ const file_controlpb_control_proto_rawDesc = "" +
 	"\bnext_seq\x18\x04 \x01(\x04R\anextSeq\x12\x1f\n" +
 	"\vvisible_seq\x18\x05 \x01(\x04R\n" +
 	"visibleSeq\x12\x16\n" +
-	"\x06events\x18\x06 \x03(\tR\x06events\"\x11\n" +
+	"\x06events\x18\x06 \x03(\tR\x06events\x12:\n" +
+	"\tin_memory\x18\a \x01(\v2\x1d.tabletdb.control.v1.InMemoryR\binMemory\"\xc5\x01\n" +
+	"\bInMemory\x12\x14\n" +
+	"\x05files\x18\x01 \x01(\rR\x05files\x12\x12\n" +
+	"\x04kept\x18\x02 \x01(\rR\x04kept\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12\x1d\n" +
+	"\n" +
+	"kept_bytes\x18\x04 \x01(\x04R\tkeptBytes\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12!\n" +
+	"\fserver_bytes\x18\x06 \x01(\x04R\vserverBytes\x12!\n" +
+	"\fserver_limit\x18\a \x01(\x04R\vserverLimit\"\x11\n" +
 	"\x0fActivityRequest\"\xeb\x01\n" +
 	"\x03Job\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x16\n" +
@@ -4010,7 +4121,7 @@ func file_controlpb_control_proto_rawDescGZIP() []byte {
 	return file_controlpb_control_proto_rawDescData
 }
 
-var file_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
+var file_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_controlpb_control_proto_goTypes = []any{
 	(*CutRequest)(nil),                          // 0: tabletdb.control.v1.CutRequest
 	(*CutResponse)(nil),                         // 1: tabletdb.control.v1.CutResponse
@@ -4039,55 +4150,56 @@ var file_controlpb_control_proto_goTypes = []any{
 	(*FilesResponse)(nil),                       // 24: tabletdb.control.v1.FilesResponse
 	(*DescribeRequest)(nil),                     // 25: tabletdb.control.v1.DescribeRequest
 	(*DescribeResponse)(nil),                    // 26: tabletdb.control.v1.DescribeResponse
-	(*ActivityRequest)(nil),                     // 27: tabletdb.control.v1.ActivityRequest
-	(*Job)(nil),                                 // 28: tabletdb.control.v1.Job
-	(*ActivityResponse)(nil),                    // 29: tabletdb.control.v1.ActivityResponse
-	(*HeatRequest)(nil),                         // 30: tabletdb.control.v1.HeatRequest
-	(*HeatBucket)(nil),                          // 31: tabletdb.control.v1.HeatBucket
-	(*HeatSlot)(nil),                            // 32: tabletdb.control.v1.HeatSlot
-	(*HeatResponse)(nil),                        // 33: tabletdb.control.v1.HeatResponse
-	(*FamilyStorage)(nil),                       // 34: tabletdb.control.v1.FamilyStorage
-	(*SetFamilyStorageRequest)(nil),             // 35: tabletdb.control.v1.SetFamilyStorageRequest
-	(*SetFamilyStorageResponse)(nil),            // 36: tabletdb.control.v1.SetFamilyStorageResponse
-	(*SplitTabletRequest)(nil),                  // 37: tabletdb.control.v1.SplitTabletRequest
-	(*SplitTabletResponse)(nil),                 // 38: tabletdb.control.v1.SplitTabletResponse
-	(*MergeTabletsRequest)(nil),                 // 39: tabletdb.control.v1.MergeTabletsRequest
-	(*MergeTabletsResponse)(nil),                // 40: tabletdb.control.v1.MergeTabletsResponse
-	(*MoveTabletRequest)(nil),                   // 41: tabletdb.control.v1.MoveTabletRequest
-	(*MoveTabletResponse)(nil),                  // 42: tabletdb.control.v1.MoveTabletResponse
-	(*DrainServerRequest)(nil),                  // 43: tabletdb.control.v1.DrainServerRequest
-	(*DrainServerResponse)(nil),                 // 44: tabletdb.control.v1.DrainServerResponse
-	(*SetBalanceRequest)(nil),                   // 45: tabletdb.control.v1.SetBalanceRequest
-	(*SetBalanceResponse)(nil),                  // 46: tabletdb.control.v1.SetBalanceResponse
-	(*ExplainRequest)(nil),                      // 47: tabletdb.control.v1.ExplainRequest
-	(*Decision)(nil),                            // 48: tabletdb.control.v1.Decision
-	(*ExplainResponse)(nil),                     // 49: tabletdb.control.v1.ExplainResponse
-	(*DeleteTableResponse)(nil),                 // 50: tabletdb.control.v1.DeleteTableResponse
-	(*ClusterStatusRequest)(nil),                // 51: tabletdb.control.v1.ClusterStatusRequest
-	(*ServerStatus)(nil),                        // 52: tabletdb.control.v1.ServerStatus
-	(*RecoveryStatus)(nil),                      // 53: tabletdb.control.v1.RecoveryStatus
-	(*MasterEvent)(nil),                         // 54: tabletdb.control.v1.MasterEvent
-	(*ClusterStatusResponse)(nil),               // 55: tabletdb.control.v1.ClusterStatusResponse
-	(*ReportDeadRequest)(nil),                   // 56: tabletdb.control.v1.ReportDeadRequest
-	(*ReportDeadResponse)(nil),                  // 57: tabletdb.control.v1.ReportDeadResponse
-	(*SetSafeModeRequest)(nil),                  // 58: tabletdb.control.v1.SetSafeModeRequest
-	(*SetSafeModeResponse)(nil),                 // 59: tabletdb.control.v1.SetSafeModeResponse
-	(*metapb.Incarnation)(nil),                  // 60: tabletdb.meta.v1.Incarnation
-	(*metapb.ServerRecord)(nil),                 // 61: tabletdb.meta.v1.ServerRecord
-	(*metapb.FileNumber)(nil),                   // 62: tabletdb.meta.v1.FileNumber
-	(*metapb.TabletRecord)(nil),                 // 63: tabletdb.meta.v1.TabletRecord
-	(*metapb.Manifest)(nil),                     // 64: tabletdb.meta.v1.Manifest
-	(metapb.Storage_Compression)(0),             // 65: tabletdb.meta.v1.Storage.Compression
-	(metapb.Storage_Bloom)(0),                   // 66: tabletdb.meta.v1.Storage.Bloom
-	(*metapb.Family)(nil),                       // 67: tabletdb.meta.v1.Family
-	(*adminpb.CreateTableRequest)(nil),          // 68: google.bigtable.admin.v2.CreateTableRequest
-	(*adminpb.DeleteTableRequest)(nil),          // 69: google.bigtable.admin.v2.DeleteTableRequest
-	(*adminpb.UndeleteTableRequest)(nil),        // 70: google.bigtable.admin.v2.UndeleteTableRequest
-	(*adminpb.ModifyColumnFamiliesRequest)(nil), // 71: google.bigtable.admin.v2.ModifyColumnFamiliesRequest
-	(*adminpb.GetTableRequest)(nil),             // 72: google.bigtable.admin.v2.GetTableRequest
-	(*adminpb.ListTablesRequest)(nil),           // 73: google.bigtable.admin.v2.ListTablesRequest
-	(*adminpb.Table)(nil),                       // 74: google.bigtable.admin.v2.Table
-	(*adminpb.ListTablesResponse)(nil),          // 75: google.bigtable.admin.v2.ListTablesResponse
+	(*InMemory)(nil),                            // 27: tabletdb.control.v1.InMemory
+	(*ActivityRequest)(nil),                     // 28: tabletdb.control.v1.ActivityRequest
+	(*Job)(nil),                                 // 29: tabletdb.control.v1.Job
+	(*ActivityResponse)(nil),                    // 30: tabletdb.control.v1.ActivityResponse
+	(*HeatRequest)(nil),                         // 31: tabletdb.control.v1.HeatRequest
+	(*HeatBucket)(nil),                          // 32: tabletdb.control.v1.HeatBucket
+	(*HeatSlot)(nil),                            // 33: tabletdb.control.v1.HeatSlot
+	(*HeatResponse)(nil),                        // 34: tabletdb.control.v1.HeatResponse
+	(*FamilyStorage)(nil),                       // 35: tabletdb.control.v1.FamilyStorage
+	(*SetFamilyStorageRequest)(nil),             // 36: tabletdb.control.v1.SetFamilyStorageRequest
+	(*SetFamilyStorageResponse)(nil),            // 37: tabletdb.control.v1.SetFamilyStorageResponse
+	(*SplitTabletRequest)(nil),                  // 38: tabletdb.control.v1.SplitTabletRequest
+	(*SplitTabletResponse)(nil),                 // 39: tabletdb.control.v1.SplitTabletResponse
+	(*MergeTabletsRequest)(nil),                 // 40: tabletdb.control.v1.MergeTabletsRequest
+	(*MergeTabletsResponse)(nil),                // 41: tabletdb.control.v1.MergeTabletsResponse
+	(*MoveTabletRequest)(nil),                   // 42: tabletdb.control.v1.MoveTabletRequest
+	(*MoveTabletResponse)(nil),                  // 43: tabletdb.control.v1.MoveTabletResponse
+	(*DrainServerRequest)(nil),                  // 44: tabletdb.control.v1.DrainServerRequest
+	(*DrainServerResponse)(nil),                 // 45: tabletdb.control.v1.DrainServerResponse
+	(*SetBalanceRequest)(nil),                   // 46: tabletdb.control.v1.SetBalanceRequest
+	(*SetBalanceResponse)(nil),                  // 47: tabletdb.control.v1.SetBalanceResponse
+	(*ExplainRequest)(nil),                      // 48: tabletdb.control.v1.ExplainRequest
+	(*Decision)(nil),                            // 49: tabletdb.control.v1.Decision
+	(*ExplainResponse)(nil),                     // 50: tabletdb.control.v1.ExplainResponse
+	(*DeleteTableResponse)(nil),                 // 51: tabletdb.control.v1.DeleteTableResponse
+	(*ClusterStatusRequest)(nil),                // 52: tabletdb.control.v1.ClusterStatusRequest
+	(*ServerStatus)(nil),                        // 53: tabletdb.control.v1.ServerStatus
+	(*RecoveryStatus)(nil),                      // 54: tabletdb.control.v1.RecoveryStatus
+	(*MasterEvent)(nil),                         // 55: tabletdb.control.v1.MasterEvent
+	(*ClusterStatusResponse)(nil),               // 56: tabletdb.control.v1.ClusterStatusResponse
+	(*ReportDeadRequest)(nil),                   // 57: tabletdb.control.v1.ReportDeadRequest
+	(*ReportDeadResponse)(nil),                  // 58: tabletdb.control.v1.ReportDeadResponse
+	(*SetSafeModeRequest)(nil),                  // 59: tabletdb.control.v1.SetSafeModeRequest
+	(*SetSafeModeResponse)(nil),                 // 60: tabletdb.control.v1.SetSafeModeResponse
+	(*metapb.Incarnation)(nil),                  // 61: tabletdb.meta.v1.Incarnation
+	(*metapb.ServerRecord)(nil),                 // 62: tabletdb.meta.v1.ServerRecord
+	(*metapb.FileNumber)(nil),                   // 63: tabletdb.meta.v1.FileNumber
+	(*metapb.TabletRecord)(nil),                 // 64: tabletdb.meta.v1.TabletRecord
+	(*metapb.Manifest)(nil),                     // 65: tabletdb.meta.v1.Manifest
+	(metapb.Storage_Compression)(0),             // 66: tabletdb.meta.v1.Storage.Compression
+	(metapb.Storage_Bloom)(0),                   // 67: tabletdb.meta.v1.Storage.Bloom
+	(*metapb.Family)(nil),                       // 68: tabletdb.meta.v1.Family
+	(*adminpb.CreateTableRequest)(nil),          // 69: google.bigtable.admin.v2.CreateTableRequest
+	(*adminpb.DeleteTableRequest)(nil),          // 70: google.bigtable.admin.v2.DeleteTableRequest
+	(*adminpb.UndeleteTableRequest)(nil),        // 71: google.bigtable.admin.v2.UndeleteTableRequest
+	(*adminpb.ModifyColumnFamiliesRequest)(nil), // 72: google.bigtable.admin.v2.ModifyColumnFamiliesRequest
+	(*adminpb.GetTableRequest)(nil),             // 73: google.bigtable.admin.v2.GetTableRequest
+	(*adminpb.ListTablesRequest)(nil),           // 74: google.bigtable.admin.v2.ListTablesRequest
+	(*adminpb.Table)(nil),                       // 75: google.bigtable.admin.v2.Table
+	(*adminpb.ListTablesResponse)(nil),          // 76: google.bigtable.admin.v2.ListTablesResponse
 }
 var file_controlpb_control_proto_depIdxs = []int32{
 	8,  // 0: tabletdb.control.v1.AdoptRequest.tablet:type_name -> tabletdb.control.v1.TabletID
@@ -4098,98 +4210,99 @@ var file_controlpb_control_proto_depIdxs = []int32{
 	8,  // 5: tabletdb.control.v1.MergeResponse.merged:type_name -> tabletdb.control.v1.TabletID
 	8,  // 6: tabletdb.control.v1.LoadRequest.tablets:type_name -> tabletdb.control.v1.TabletID
 	8,  // 7: tabletdb.control.v1.UnloadRequest.tablet:type_name -> tabletdb.control.v1.TabletID
-	60, // 8: tabletdb.control.v1.UnloadRequest.to:type_name -> tabletdb.meta.v1.Incarnation
-	61, // 9: tabletdb.control.v1.StatusResponse.server:type_name -> tabletdb.meta.v1.ServerRecord
+	61, // 8: tabletdb.control.v1.UnloadRequest.to:type_name -> tabletdb.meta.v1.Incarnation
+	62, // 9: tabletdb.control.v1.StatusResponse.server:type_name -> tabletdb.meta.v1.ServerRecord
 	15, // 10: tabletdb.control.v1.StatusResponse.load:type_name -> tabletdb.control.v1.ServerLoad
 	14, // 11: tabletdb.control.v1.StatusResponse.tablets:type_name -> tabletdb.control.v1.TabletLoad
-	60, // 12: tabletdb.control.v1.FilesResponse.server:type_name -> tabletdb.meta.v1.Incarnation
-	62, // 13: tabletdb.control.v1.FilesResponse.pinned:type_name -> tabletdb.meta.v1.FileNumber
+	61, // 12: tabletdb.control.v1.FilesResponse.server:type_name -> tabletdb.meta.v1.Incarnation
+	63, // 13: tabletdb.control.v1.FilesResponse.pinned:type_name -> tabletdb.meta.v1.FileNumber
 	14, // 14: tabletdb.control.v1.DescribeResponse.load:type_name -> tabletdb.control.v1.TabletLoad
-	63, // 15: tabletdb.control.v1.DescribeResponse.record:type_name -> tabletdb.meta.v1.TabletRecord
-	64, // 16: tabletdb.control.v1.DescribeResponse.manifest:type_name -> tabletdb.meta.v1.Manifest
-	28, // 17: tabletdb.control.v1.ActivityResponse.running:type_name -> tabletdb.control.v1.Job
-	28, // 18: tabletdb.control.v1.ActivityResponse.recent:type_name -> tabletdb.control.v1.Job
-	31, // 19: tabletdb.control.v1.HeatSlot.buckets:type_name -> tabletdb.control.v1.HeatBucket
-	32, // 20: tabletdb.control.v1.HeatResponse.slots:type_name -> tabletdb.control.v1.HeatSlot
-	65, // 21: tabletdb.control.v1.FamilyStorage.compression:type_name -> tabletdb.meta.v1.Storage.Compression
-	66, // 22: tabletdb.control.v1.FamilyStorage.bloom:type_name -> tabletdb.meta.v1.Storage.Bloom
-	34, // 23: tabletdb.control.v1.SetFamilyStorageRequest.changes:type_name -> tabletdb.control.v1.FamilyStorage
-	67, // 24: tabletdb.control.v1.SetFamilyStorageResponse.families:type_name -> tabletdb.meta.v1.Family
-	48, // 25: tabletdb.control.v1.ExplainResponse.decisions:type_name -> tabletdb.control.v1.Decision
-	61, // 26: tabletdb.control.v1.ServerStatus.server:type_name -> tabletdb.meta.v1.ServerRecord
-	15, // 27: tabletdb.control.v1.ServerStatus.load:type_name -> tabletdb.control.v1.ServerLoad
-	60, // 28: tabletdb.control.v1.RecoveryStatus.log:type_name -> tabletdb.meta.v1.Incarnation
-	52, // 29: tabletdb.control.v1.ClusterStatusResponse.servers:type_name -> tabletdb.control.v1.ServerStatus
-	53, // 30: tabletdb.control.v1.ClusterStatusResponse.recoveries:type_name -> tabletdb.control.v1.RecoveryStatus
-	54, // 31: tabletdb.control.v1.ClusterStatusResponse.events:type_name -> tabletdb.control.v1.MasterEvent
-	60, // 32: tabletdb.control.v1.ReportDeadRequest.incarnation:type_name -> tabletdb.meta.v1.Incarnation
-	9,  // 33: tabletdb.control.v1.TabletServer.Load:input_type -> tabletdb.control.v1.LoadRequest
-	11, // 34: tabletdb.control.v1.TabletServer.Unload:input_type -> tabletdb.control.v1.UnloadRequest
-	13, // 35: tabletdb.control.v1.TabletServer.Status:input_type -> tabletdb.control.v1.StatusRequest
-	17, // 36: tabletdb.control.v1.TabletServer.Flush:input_type -> tabletdb.control.v1.FlushRequest
-	19, // 37: tabletdb.control.v1.TabletServer.Compact:input_type -> tabletdb.control.v1.CompactRequest
-	21, // 38: tabletdb.control.v1.TabletServer.RefreshSchemas:input_type -> tabletdb.control.v1.RefreshSchemasRequest
-	23, // 39: tabletdb.control.v1.TabletServer.Files:input_type -> tabletdb.control.v1.FilesRequest
-	25, // 40: tabletdb.control.v1.TabletServer.Describe:input_type -> tabletdb.control.v1.DescribeRequest
-	27, // 41: tabletdb.control.v1.TabletServer.Activity:input_type -> tabletdb.control.v1.ActivityRequest
-	30, // 42: tabletdb.control.v1.TabletServer.Heat:input_type -> tabletdb.control.v1.HeatRequest
-	4,  // 43: tabletdb.control.v1.TabletServer.Split:input_type -> tabletdb.control.v1.SplitRequest
-	6,  // 44: tabletdb.control.v1.TabletServer.Merge:input_type -> tabletdb.control.v1.MergeRequest
-	2,  // 45: tabletdb.control.v1.TabletServer.Adopt:input_type -> tabletdb.control.v1.AdoptRequest
-	0,  // 46: tabletdb.control.v1.TabletServer.Cut:input_type -> tabletdb.control.v1.CutRequest
-	68, // 47: tabletdb.control.v1.Master.CreateTable:input_type -> google.bigtable.admin.v2.CreateTableRequest
-	69, // 48: tabletdb.control.v1.Master.DeleteTable:input_type -> google.bigtable.admin.v2.DeleteTableRequest
-	70, // 49: tabletdb.control.v1.Master.UndeleteTable:input_type -> google.bigtable.admin.v2.UndeleteTableRequest
-	71, // 50: tabletdb.control.v1.Master.ModifyColumnFamilies:input_type -> google.bigtable.admin.v2.ModifyColumnFamiliesRequest
-	72, // 51: tabletdb.control.v1.Master.GetTable:input_type -> google.bigtable.admin.v2.GetTableRequest
-	73, // 52: tabletdb.control.v1.Master.ListTables:input_type -> google.bigtable.admin.v2.ListTablesRequest
-	35, // 53: tabletdb.control.v1.Master.SetFamilyStorage:input_type -> tabletdb.control.v1.SetFamilyStorageRequest
-	51, // 54: tabletdb.control.v1.Master.ClusterStatus:input_type -> tabletdb.control.v1.ClusterStatusRequest
-	56, // 55: tabletdb.control.v1.Master.ReportDead:input_type -> tabletdb.control.v1.ReportDeadRequest
-	58, // 56: tabletdb.control.v1.Master.SetSafeMode:input_type -> tabletdb.control.v1.SetSafeModeRequest
-	37, // 57: tabletdb.control.v1.Master.SplitTablet:input_type -> tabletdb.control.v1.SplitTabletRequest
-	39, // 58: tabletdb.control.v1.Master.MergeTablets:input_type -> tabletdb.control.v1.MergeTabletsRequest
-	41, // 59: tabletdb.control.v1.Master.MoveTablet:input_type -> tabletdb.control.v1.MoveTabletRequest
-	43, // 60: tabletdb.control.v1.Master.DrainServer:input_type -> tabletdb.control.v1.DrainServerRequest
-	45, // 61: tabletdb.control.v1.Master.SetBalance:input_type -> tabletdb.control.v1.SetBalanceRequest
-	47, // 62: tabletdb.control.v1.Master.Explain:input_type -> tabletdb.control.v1.ExplainRequest
-	35, // 63: tabletdb.control.v1.TableStorage.SetFamilyStorage:input_type -> tabletdb.control.v1.SetFamilyStorageRequest
-	10, // 64: tabletdb.control.v1.TabletServer.Load:output_type -> tabletdb.control.v1.LoadResponse
-	12, // 65: tabletdb.control.v1.TabletServer.Unload:output_type -> tabletdb.control.v1.UnloadResponse
-	16, // 66: tabletdb.control.v1.TabletServer.Status:output_type -> tabletdb.control.v1.StatusResponse
-	18, // 67: tabletdb.control.v1.TabletServer.Flush:output_type -> tabletdb.control.v1.FlushResponse
-	20, // 68: tabletdb.control.v1.TabletServer.Compact:output_type -> tabletdb.control.v1.CompactResponse
-	22, // 69: tabletdb.control.v1.TabletServer.RefreshSchemas:output_type -> tabletdb.control.v1.RefreshSchemasResponse
-	24, // 70: tabletdb.control.v1.TabletServer.Files:output_type -> tabletdb.control.v1.FilesResponse
-	26, // 71: tabletdb.control.v1.TabletServer.Describe:output_type -> tabletdb.control.v1.DescribeResponse
-	29, // 72: tabletdb.control.v1.TabletServer.Activity:output_type -> tabletdb.control.v1.ActivityResponse
-	33, // 73: tabletdb.control.v1.TabletServer.Heat:output_type -> tabletdb.control.v1.HeatResponse
-	5,  // 74: tabletdb.control.v1.TabletServer.Split:output_type -> tabletdb.control.v1.SplitResponse
-	7,  // 75: tabletdb.control.v1.TabletServer.Merge:output_type -> tabletdb.control.v1.MergeResponse
-	3,  // 76: tabletdb.control.v1.TabletServer.Adopt:output_type -> tabletdb.control.v1.AdoptResponse
-	1,  // 77: tabletdb.control.v1.TabletServer.Cut:output_type -> tabletdb.control.v1.CutResponse
-	74, // 78: tabletdb.control.v1.Master.CreateTable:output_type -> google.bigtable.admin.v2.Table
-	50, // 79: tabletdb.control.v1.Master.DeleteTable:output_type -> tabletdb.control.v1.DeleteTableResponse
-	74, // 80: tabletdb.control.v1.Master.UndeleteTable:output_type -> google.bigtable.admin.v2.Table
-	74, // 81: tabletdb.control.v1.Master.ModifyColumnFamilies:output_type -> google.bigtable.admin.v2.Table
-	74, // 82: tabletdb.control.v1.Master.GetTable:output_type -> google.bigtable.admin.v2.Table
-	75, // 83: tabletdb.control.v1.Master.ListTables:output_type -> google.bigtable.admin.v2.ListTablesResponse
-	36, // 84: tabletdb.control.v1.Master.SetFamilyStorage:output_type -> tabletdb.control.v1.SetFamilyStorageResponse
-	55, // 85: tabletdb.control.v1.Master.ClusterStatus:output_type -> tabletdb.control.v1.ClusterStatusResponse
-	57, // 86: tabletdb.control.v1.Master.ReportDead:output_type -> tabletdb.control.v1.ReportDeadResponse
-	59, // 87: tabletdb.control.v1.Master.SetSafeMode:output_type -> tabletdb.control.v1.SetSafeModeResponse
-	38, // 88: tabletdb.control.v1.Master.SplitTablet:output_type -> tabletdb.control.v1.SplitTabletResponse
-	40, // 89: tabletdb.control.v1.Master.MergeTablets:output_type -> tabletdb.control.v1.MergeTabletsResponse
-	42, // 90: tabletdb.control.v1.Master.MoveTablet:output_type -> tabletdb.control.v1.MoveTabletResponse
-	44, // 91: tabletdb.control.v1.Master.DrainServer:output_type -> tabletdb.control.v1.DrainServerResponse
-	46, // 92: tabletdb.control.v1.Master.SetBalance:output_type -> tabletdb.control.v1.SetBalanceResponse
-	49, // 93: tabletdb.control.v1.Master.Explain:output_type -> tabletdb.control.v1.ExplainResponse
-	36, // 94: tabletdb.control.v1.TableStorage.SetFamilyStorage:output_type -> tabletdb.control.v1.SetFamilyStorageResponse
-	64, // [64:95] is the sub-list for method output_type
-	33, // [33:64] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	64, // 15: tabletdb.control.v1.DescribeResponse.record:type_name -> tabletdb.meta.v1.TabletRecord
+	65, // 16: tabletdb.control.v1.DescribeResponse.manifest:type_name -> tabletdb.meta.v1.Manifest
+	27, // 17: tabletdb.control.v1.DescribeResponse.in_memory:type_name -> tabletdb.control.v1.InMemory
+	29, // 18: tabletdb.control.v1.ActivityResponse.running:type_name -> tabletdb.control.v1.Job
+	29, // 19: tabletdb.control.v1.ActivityResponse.recent:type_name -> tabletdb.control.v1.Job
+	32, // 20: tabletdb.control.v1.HeatSlot.buckets:type_name -> tabletdb.control.v1.HeatBucket
+	33, // 21: tabletdb.control.v1.HeatResponse.slots:type_name -> tabletdb.control.v1.HeatSlot
+	66, // 22: tabletdb.control.v1.FamilyStorage.compression:type_name -> tabletdb.meta.v1.Storage.Compression
+	67, // 23: tabletdb.control.v1.FamilyStorage.bloom:type_name -> tabletdb.meta.v1.Storage.Bloom
+	35, // 24: tabletdb.control.v1.SetFamilyStorageRequest.changes:type_name -> tabletdb.control.v1.FamilyStorage
+	68, // 25: tabletdb.control.v1.SetFamilyStorageResponse.families:type_name -> tabletdb.meta.v1.Family
+	49, // 26: tabletdb.control.v1.ExplainResponse.decisions:type_name -> tabletdb.control.v1.Decision
+	62, // 27: tabletdb.control.v1.ServerStatus.server:type_name -> tabletdb.meta.v1.ServerRecord
+	15, // 28: tabletdb.control.v1.ServerStatus.load:type_name -> tabletdb.control.v1.ServerLoad
+	61, // 29: tabletdb.control.v1.RecoveryStatus.log:type_name -> tabletdb.meta.v1.Incarnation
+	53, // 30: tabletdb.control.v1.ClusterStatusResponse.servers:type_name -> tabletdb.control.v1.ServerStatus
+	54, // 31: tabletdb.control.v1.ClusterStatusResponse.recoveries:type_name -> tabletdb.control.v1.RecoveryStatus
+	55, // 32: tabletdb.control.v1.ClusterStatusResponse.events:type_name -> tabletdb.control.v1.MasterEvent
+	61, // 33: tabletdb.control.v1.ReportDeadRequest.incarnation:type_name -> tabletdb.meta.v1.Incarnation
+	9,  // 34: tabletdb.control.v1.TabletServer.Load:input_type -> tabletdb.control.v1.LoadRequest
+	11, // 35: tabletdb.control.v1.TabletServer.Unload:input_type -> tabletdb.control.v1.UnloadRequest
+	13, // 36: tabletdb.control.v1.TabletServer.Status:input_type -> tabletdb.control.v1.StatusRequest
+	17, // 37: tabletdb.control.v1.TabletServer.Flush:input_type -> tabletdb.control.v1.FlushRequest
+	19, // 38: tabletdb.control.v1.TabletServer.Compact:input_type -> tabletdb.control.v1.CompactRequest
+	21, // 39: tabletdb.control.v1.TabletServer.RefreshSchemas:input_type -> tabletdb.control.v1.RefreshSchemasRequest
+	23, // 40: tabletdb.control.v1.TabletServer.Files:input_type -> tabletdb.control.v1.FilesRequest
+	25, // 41: tabletdb.control.v1.TabletServer.Describe:input_type -> tabletdb.control.v1.DescribeRequest
+	28, // 42: tabletdb.control.v1.TabletServer.Activity:input_type -> tabletdb.control.v1.ActivityRequest
+	31, // 43: tabletdb.control.v1.TabletServer.Heat:input_type -> tabletdb.control.v1.HeatRequest
+	4,  // 44: tabletdb.control.v1.TabletServer.Split:input_type -> tabletdb.control.v1.SplitRequest
+	6,  // 45: tabletdb.control.v1.TabletServer.Merge:input_type -> tabletdb.control.v1.MergeRequest
+	2,  // 46: tabletdb.control.v1.TabletServer.Adopt:input_type -> tabletdb.control.v1.AdoptRequest
+	0,  // 47: tabletdb.control.v1.TabletServer.Cut:input_type -> tabletdb.control.v1.CutRequest
+	69, // 48: tabletdb.control.v1.Master.CreateTable:input_type -> google.bigtable.admin.v2.CreateTableRequest
+	70, // 49: tabletdb.control.v1.Master.DeleteTable:input_type -> google.bigtable.admin.v2.DeleteTableRequest
+	71, // 50: tabletdb.control.v1.Master.UndeleteTable:input_type -> google.bigtable.admin.v2.UndeleteTableRequest
+	72, // 51: tabletdb.control.v1.Master.ModifyColumnFamilies:input_type -> google.bigtable.admin.v2.ModifyColumnFamiliesRequest
+	73, // 52: tabletdb.control.v1.Master.GetTable:input_type -> google.bigtable.admin.v2.GetTableRequest
+	74, // 53: tabletdb.control.v1.Master.ListTables:input_type -> google.bigtable.admin.v2.ListTablesRequest
+	36, // 54: tabletdb.control.v1.Master.SetFamilyStorage:input_type -> tabletdb.control.v1.SetFamilyStorageRequest
+	52, // 55: tabletdb.control.v1.Master.ClusterStatus:input_type -> tabletdb.control.v1.ClusterStatusRequest
+	57, // 56: tabletdb.control.v1.Master.ReportDead:input_type -> tabletdb.control.v1.ReportDeadRequest
+	59, // 57: tabletdb.control.v1.Master.SetSafeMode:input_type -> tabletdb.control.v1.SetSafeModeRequest
+	38, // 58: tabletdb.control.v1.Master.SplitTablet:input_type -> tabletdb.control.v1.SplitTabletRequest
+	40, // 59: tabletdb.control.v1.Master.MergeTablets:input_type -> tabletdb.control.v1.MergeTabletsRequest
+	42, // 60: tabletdb.control.v1.Master.MoveTablet:input_type -> tabletdb.control.v1.MoveTabletRequest
+	44, // 61: tabletdb.control.v1.Master.DrainServer:input_type -> tabletdb.control.v1.DrainServerRequest
+	46, // 62: tabletdb.control.v1.Master.SetBalance:input_type -> tabletdb.control.v1.SetBalanceRequest
+	48, // 63: tabletdb.control.v1.Master.Explain:input_type -> tabletdb.control.v1.ExplainRequest
+	36, // 64: tabletdb.control.v1.TableStorage.SetFamilyStorage:input_type -> tabletdb.control.v1.SetFamilyStorageRequest
+	10, // 65: tabletdb.control.v1.TabletServer.Load:output_type -> tabletdb.control.v1.LoadResponse
+	12, // 66: tabletdb.control.v1.TabletServer.Unload:output_type -> tabletdb.control.v1.UnloadResponse
+	16, // 67: tabletdb.control.v1.TabletServer.Status:output_type -> tabletdb.control.v1.StatusResponse
+	18, // 68: tabletdb.control.v1.TabletServer.Flush:output_type -> tabletdb.control.v1.FlushResponse
+	20, // 69: tabletdb.control.v1.TabletServer.Compact:output_type -> tabletdb.control.v1.CompactResponse
+	22, // 70: tabletdb.control.v1.TabletServer.RefreshSchemas:output_type -> tabletdb.control.v1.RefreshSchemasResponse
+	24, // 71: tabletdb.control.v1.TabletServer.Files:output_type -> tabletdb.control.v1.FilesResponse
+	26, // 72: tabletdb.control.v1.TabletServer.Describe:output_type -> tabletdb.control.v1.DescribeResponse
+	30, // 73: tabletdb.control.v1.TabletServer.Activity:output_type -> tabletdb.control.v1.ActivityResponse
+	34, // 74: tabletdb.control.v1.TabletServer.Heat:output_type -> tabletdb.control.v1.HeatResponse
+	5,  // 75: tabletdb.control.v1.TabletServer.Split:output_type -> tabletdb.control.v1.SplitResponse
+	7,  // 76: tabletdb.control.v1.TabletServer.Merge:output_type -> tabletdb.control.v1.MergeResponse
+	3,  // 77: tabletdb.control.v1.TabletServer.Adopt:output_type -> tabletdb.control.v1.AdoptResponse
+	1,  // 78: tabletdb.control.v1.TabletServer.Cut:output_type -> tabletdb.control.v1.CutResponse
+	75, // 79: tabletdb.control.v1.Master.CreateTable:output_type -> google.bigtable.admin.v2.Table
+	51, // 80: tabletdb.control.v1.Master.DeleteTable:output_type -> tabletdb.control.v1.DeleteTableResponse
+	75, // 81: tabletdb.control.v1.Master.UndeleteTable:output_type -> google.bigtable.admin.v2.Table
+	75, // 82: tabletdb.control.v1.Master.ModifyColumnFamilies:output_type -> google.bigtable.admin.v2.Table
+	75, // 83: tabletdb.control.v1.Master.GetTable:output_type -> google.bigtable.admin.v2.Table
+	76, // 84: tabletdb.control.v1.Master.ListTables:output_type -> google.bigtable.admin.v2.ListTablesResponse
+	37, // 85: tabletdb.control.v1.Master.SetFamilyStorage:output_type -> tabletdb.control.v1.SetFamilyStorageResponse
+	56, // 86: tabletdb.control.v1.Master.ClusterStatus:output_type -> tabletdb.control.v1.ClusterStatusResponse
+	58, // 87: tabletdb.control.v1.Master.ReportDead:output_type -> tabletdb.control.v1.ReportDeadResponse
+	60, // 88: tabletdb.control.v1.Master.SetSafeMode:output_type -> tabletdb.control.v1.SetSafeModeResponse
+	39, // 89: tabletdb.control.v1.Master.SplitTablet:output_type -> tabletdb.control.v1.SplitTabletResponse
+	41, // 90: tabletdb.control.v1.Master.MergeTablets:output_type -> tabletdb.control.v1.MergeTabletsResponse
+	43, // 91: tabletdb.control.v1.Master.MoveTablet:output_type -> tabletdb.control.v1.MoveTabletResponse
+	45, // 92: tabletdb.control.v1.Master.DrainServer:output_type -> tabletdb.control.v1.DrainServerResponse
+	47, // 93: tabletdb.control.v1.Master.SetBalance:output_type -> tabletdb.control.v1.SetBalanceResponse
+	50, // 94: tabletdb.control.v1.Master.Explain:output_type -> tabletdb.control.v1.ExplainResponse
+	37, // 95: tabletdb.control.v1.TableStorage.SetFamilyStorage:output_type -> tabletdb.control.v1.SetFamilyStorageResponse
+	65, // [65:96] is the sub-list for method output_type
+	34, // [34:65] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_controlpb_control_proto_init() }
@@ -4197,14 +4310,14 @@ func file_controlpb_control_proto_init() {
 	if File_controlpb_control_proto != nil {
 		return
 	}
-	file_controlpb_control_proto_msgTypes[34].OneofWrappers = []any{}
+	file_controlpb_control_proto_msgTypes[35].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_controlpb_control_proto_rawDesc), len(file_controlpb_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   60,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -27,6 +27,7 @@ type Files struct {
 		inFlight map[uint64]struct{} // drawn, and not decided (R4)
 		open     map[base.FileNumber]*handle
 		metadata metadata
+		resident resident
 	}
 }
 

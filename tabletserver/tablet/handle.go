@@ -23,6 +23,9 @@ type handle struct {
 	// the ring.
 	bytes int64
 	place int
+	// Guarded by Files.mu: what it takes as one that is kept in memory, 0: it is
+	// not; and at least what it would take, 0: not known.
+	keptBytes, unpacked int64
 
 	cacheID uint64
 	reader  atomic.Pointer[sstable.Reader] // nil: not opened, or closed for lack of room
@@ -55,6 +58,7 @@ func (h *handle) release() {
 	if last {
 		delete(f.mu.open, h.number)
 		f.mu.metadata.remove(h)
+		f.mu.resident.drop(h)
 	}
 	forget := last && h.gone
 	f.mu.Unlock()

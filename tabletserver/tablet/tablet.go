@@ -85,6 +85,8 @@ type Tablet struct {
 
 	repeats repeats
 	past    moments
+	// inMemory: see InMemory; nil: nothing is to be kept in memory.
+	inMemory atomic.Pointer[InMemory]
 
 	events events
 }
