@@ -28,7 +28,7 @@ func memoryOf(ctx context.Context, s *tabletservertest.Server, t meta.Tablet) *c
 }
 
 // metricOf returns the value of a metric of the server.
-func metricOf(t *testing.T, s *tabletservertest.Server, name string) float64 {
+func metricOf(t testing.TB, s *tabletservertest.Server, name string) float64 {
 	t.Helper()
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(tabletserver.NewMetrics(func() *tabletserver.Server { return s.Server }))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/tabletdb/tabletdb/internal/base"
 	"github.com/tabletdb/tabletdb/lockservice"
@@ -291,6 +292,11 @@ func verify(ctx context.Context, store objstore.Store, f manifest.File) error {
 		!bytes.Equal(p.MinKey, f.Smallest) || !bytes.Equal(p.MaxKey, f.Largest) {
 		return fmt.Errorf("%w: the manifest says %d entries with sequences %d to %d, the file %d with %d to %d, or other keys", base.ErrCorrupt,
 			f.Entries, f.MinSeq, f.MaxSeq, p.Entries, p.MinSeq, p.MaxSeq)
+	}
+	for _, c := range r.Properties().Families {
+		if f.Families != nil && !slices.Contains(f.Families, c.Family) { // reads would leave it out
+			return fmt.Errorf("%w: the manifest says that it matters to families %v, the file has cells of family %d", base.ErrCorrupt, f.Families, c.Family)
+		}
 	}
 	return r.Verify(ctx)
 }
