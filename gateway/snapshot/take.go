@@ -116,6 +116,11 @@ func (k *Taker) try(ctx context.Context, name string, at time.Time, done *flushe
 		if len(tablets) > maxTablets {
 			return base.Textf(base.ErrUnimplemented, "A table of %d tablets cannot be captured; at most %d", len(tablets), maxTablets)
 		}
+		// After the records were read; and before anything is cut, for a load that one
+		// tablet had adopted at a time, and another one not, is pending until that does.
+		if err := k.noneLoading(ctx, t); err != nil {
+			return err
+		}
 		done.of(t.ID)
 		var img Image
 		var cond []lockservice.Compare

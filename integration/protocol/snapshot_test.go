@@ -207,3 +207,32 @@ func TestSnapshotOfADeletedTable(t *testing.T) {
 		}
 	})
 }
+
+// TestSnapshotWaitsForLoad: while a bulk load is pending, which some tablets may
+// have adopted and others not, no image is taken, also none of a time.
+//
+// To break: in Taker.try, leave out noneLoading.
+func TestSnapshotWaitsForLoad(t *testing.T) {
+	history(t, func(b *bubble) {
+		b.Net = memnet.New()
+		s := b.servers(1)
+		l, r := b.pair(s[0])
+		b.set(s[0], l, "a")
+		b.set(s[0], r, "x")
+		table, err := b.Meta.Table(b.ctx, l.Table)
+		b.Must(err)
+		service := snapshot.New(b.Meta, b.Net.Node("gateway"))
+		load, err := b.Meta.DecideLoad(b.ctx, table, meta.BulkLoad{
+			Manifest: base.FileNumber{Creator: s[0].Incarnation(), Number: 99}, Files: 1, Cells: 1, Bytes: 1, Decided: time.Now()}, s[0].Incarnation())
+		b.Must(err)
+		for _, at := range []time.Time{{}, time.Now()} {
+			ctx, cancel := context.WithTimeout(b.ctx, 2*time.Second)
+			_, err = service.Create(ctx, admSnapshot, table.Name, snapshot.Options{At: at})
+			cancel()
+			b.want(err, base.ErrUnavailable)
+		}
+		b.Must(b.Meta.GiveUpLoad(b.ctx, table.ID, load.ID))
+		_, err = service.Create(b.ctx, admSnapshot, table.Name, snapshot.Options{})
+		b.Must(err)
+	})
+}
