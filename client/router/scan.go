@@ -73,6 +73,7 @@ func (s *scanner) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		s.lookAhead(ctx, loc)
 		err = s.tablet(ctx, loc)
 		switch {
 		case s.sendErr != nil:
@@ -109,6 +110,28 @@ func (s *scanner) locate(ctx context.Context, row []byte) (*location, error) {
 	ctx, cancel := s.r.withDeadline(ctx)
 	defer cancel()
 	return s.e.place(ctx, row)
+}
+
+// fewRows is up to which limit a scan probably ends in the tablet it is in.
+const fewRows = 100
+
+// lookAhead begins to look up the tablet that follows loc, and those after it,
+// unless they are known: so that the scan need not wait for it when it gets
+// there. It joins the look-up that is under way then.
+func (s *scanner) lookAhead(ctx context.Context, loc *location) {
+	if s.r.whole != nil || s.scan.Limit > 0 && s.scan.Limit-s.rows <= fewRows {
+		return
+	}
+	row, ok := s.next(loc)
+	t := s.r.cached(s.e.table)
+	if !ok || t == nil || t.find(row) != nil {
+		return
+	}
+	s.r.spawn(func() {
+		ctx, cancel := s.r.withDeadline(ctx)
+		defer cancel()
+		_, _ = t.lookup(ctx, row, nil) // the scan asks again
+	})
 }
 
 // tablet scans one tablet, or the rest of it.
