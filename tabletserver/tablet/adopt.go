@@ -276,6 +276,8 @@ func (x *adopting) change() meta.Adoption {
 func (x *adopting) install() {
 	t := x.t
 	t.exchange(&x.next, x.flushed)
+	t.past.forget(x.seq)
+	t.past.note(time.Now(), x.seq)
 	t.mu.Lock()
 	t.mu.next = x.seq + 1
 	t.mu.drops++ // what was computed from rows before is void, as after a drop
