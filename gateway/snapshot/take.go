@@ -80,15 +80,21 @@ func (k *Taker) Take(ctx context.Context, table string, at time.Time, use Use) e
 		defer cancel()
 	}
 	var done flushed
+	var last error // that passes
 	for {
 		err := k.try(ctx, table, at, &done, use)
-		if !again(err) { // done, or what was asked for is wrong, or nobody knows what became of it
-			return err
+		switch {
+		case again(err):
+			last = err
+		case err == nil || ctx.Err() == nil || errors.Is(err, base.ErrUndecided):
+			return err // done, or what was asked for is wrong, or nobody knows what became of it
+		case last == nil:
+			last = err
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return fmt.Errorf("%w: table %s could not be captured in time: %w", base.ErrUnavailable, table, err)
+			return fmt.Errorf("%w: table %s could not be captured in time: %w", base.ErrUnavailable, table, last)
 		}
 	}
 }
