@@ -137,9 +137,6 @@ func (k *Taker) try(ctx context.Context, name string, at time.Time, done *flushe
 				}
 				continue
 			}
-			if err := k.noneLoading(ctx, t); err != nil { // after the records were read
-				return err
-			}
 			img, cond, err = capture(t, tablets)
 		} else {
 			if left := uncut(tablets, at); len(left) > 0 {
