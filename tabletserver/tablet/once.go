@@ -21,7 +21,7 @@ import (
 // first attempt does not look: what it could find can only be there if a repeat
 // of it overtook it, and who repeats at this tablet at this epoch is remembered
 // in memory (repeats); at another epoch an attempt is not served at all.
-// docs/arch.md has the argument in full.
+// docs/exactly-once.md has the argument in full.
 
 // repeats are the repeats that came to the tablet within base.SystemRetention,
 // by what they are recognised by: whatever of the same request arrives later,
