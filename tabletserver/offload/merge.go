@@ -55,12 +55,12 @@ func (w *Worker) Merge(st grpc.BidiStreamingServer[compactorpb.MergeRequest, com
 	if err != nil {
 		return err
 	}
-	err = w.do(st, x, job)
-	w.ended(x, err)
+	made, err := w.do(st, x, job)
+	w.ended(x, err) // before the answer: whoever gets it may use the slot again
 	if err != nil {
 		return fmt.Errorf("merge for tablet %d: %w", job.Tablet, err)
 	}
-	return nil
+	return st.Send(&compactorpb.MergeResponse{Step: &compactorpb.MergeResponse_Result{Result: made}})
 }
 
 // begin takes a slot for a job.
@@ -102,8 +102,8 @@ func (w *Worker) ended(x *work, err error) {
 	w.jobs.Done()
 }
 
-// do does a job and sends the result. It ends with the call, or the worker.
-func (w *Worker) do(st grpc.BidiStreamingServer[compactorpb.MergeRequest, compactorpb.MergeResponse], x *work, job *compact.Job) error {
+// do does a job and returns the result. It ends with the call, or the worker.
+func (w *Worker) do(st grpc.BidiStreamingServer[compactorpb.MergeRequest, compactorpb.MergeResponse], x *work, job *compact.Job) (*compactorpb.Result, error) {
 	ctx, cancel := context.WithCancelCause(st.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(w.life, func() { cancel(errClosed) })()
@@ -117,15 +117,15 @@ func (w *Worker) do(st grpc.BidiStreamingServer[compactorpb.MergeRequest, compac
 	beating.Wait()
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
-			return cause
+			return nil, cause
 		}
-		return err
+		return nil, err
 	}
 	made := &compactorpb.Result{ReadEntries: res.Read}
 	for _, r := range res.Runs {
 		made.Runs = append(made.Runs, manifest.RunProto(r))
 	}
-	return c.send(&compactorpb.MergeResponse{Step: &compactorpb.MergeResponse_Result{Result: made}})
+	return made, nil
 }
 
 // merge reads and writes; c gives the names.
