@@ -266,12 +266,15 @@ func TestHundredsOfChanges(t *testing.T) {
 		t.Logf("%d requests, of which the slowest took %v, 99%% at most %v; %d tablets", n, most, p99, len(w.records()))
 		for _, what := range []string{"split", "merge", "move"} {
 			p := l.pauses(did[what])
-			t.Logf("%d times %s: the slowest request that met it took, in half of them, at most %v, in 99%% %v", len(p), what, p[len(p)/2], p[len(p)*99/100])
+			// One in 30 may be worse: these are too few to tell 99 in 100, which
+			// TestPauses in integration/e2e does.
+			most := p[len(p)-1-len(p)/30]
+			t.Logf("%d times %s: the slowest request that met it took, in half of them, at most %v, in 29 of 30 %v, in all %v", len(p), what, p[len(p)/2], most, p[len(p)-1])
 			if len(p) < 30 {
 				t.Errorf("%d times %s: little was tested", len(p), what)
 			}
-			if p[len(p)*99/100] > 500*time.Millisecond {
-				t.Errorf("%s: a pause of %v", what, p[len(p)*99/100])
+			if most > 500*time.Millisecond || p[len(p)-1] > time.Second {
+				t.Errorf("%s: pauses of %v, and of %v", what, most, p[len(p)-1])
 			}
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tabletdb/tabletdb/integration/emulatortest"
 )
@@ -65,9 +66,20 @@ var (
 	head = regexp.MustCompile(`^(.*) \| head -(\d+)$`)
 	// recent is a moment of our days; cells of the sessions are older.
 	recent = regexp.MustCompile(`20[2-9]\d/\d\d/\d\d-\d\d:\d\d:\d\d(\.\d+)?`)
+	// minute is when a snapshot was taken, or ends.
+	minute = regexp.MustCompile(`20[2-9]\d-\d\d-\d\d \d\d:\d\d UTC`)
 	// logged is the time in front of what cbt logs.
 	logged = regexp.MustCompile(`(?m)^20\d\d/\d\d/\d\d \d\d:\d\d:\d\d `)
 )
+
+// fromNow writes a moment as the hours from now.
+func fromNow(moment string) string {
+	t, err := time.Parse("2006-01-02 15:04 MST", moment)
+	if err != nil {
+		return moment
+	}
+	return fmt.Sprintf("NOW%+.0fh", time.Until(t).Round(time.Hour).Hours())
+}
 
 // run runs the command of a step and returns what it prints, made comparable.
 func run(t *testing.T, cbt, addr, home string, s *step) string {
@@ -95,6 +107,7 @@ func run(t *testing.T, cbt, addr, home string, s *step) string {
 		t.Fatal(err)
 	}
 	text := logged.ReplaceAllString(recent.ReplaceAllString(out.String(), "NOW"), "")
+	text = minute.ReplaceAllStringFunc(text, fromNow)
 	var b strings.Builder
 	for i, l := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
 		if i == lines {
