@@ -354,6 +354,34 @@ func readAgainstModel(t *testing.T, f *tabletservertest.Fixture, rng *rand.Rand)
 	}
 }
 
+// TestDeletionIsTheLastWrite: the only file there is ends, by sequence, with the
+// deletion of a row or of a family. A scan that passes it sees the first cell of
+// the row behind it.
+func TestDeletionIsTheLastWrite(t *testing.T) {
+	for name, gone := range map[string]*bigtablepb.Mutation{
+		"row":    {Mutation: &bigtablepb.Mutation_DeleteFromRow_{DeleteFromRow: &bigtablepb.Mutation_DeleteFromRow{}}},
+		"family": {Mutation: &bigtablepb.Mutation_DeleteFromFamily_{DeleteFromFamily: &bigtablepb.Mutation_DeleteFromFamily{FamilyName: "v1"}}},
+	} {
+		inBubble(t, func(t *testing.T, f *tabletservertest.Fixture) {
+			ctx := t.Context()
+			f.Options.NoCompaction = true
+			s := f.Open(ctx)
+			tb := f.Serve(ctx, f.Tablets(ctx, f.CreateTable(ctx))[0], s)
+			f.Must(s.Set(ctx, tb, "z", "cf", "q", 1000, "old"))
+			f.Must(s.Flush(ctx, tb)) // so that deletions are kept
+			f.Must(s.Set(ctx, tb, "b", "cf", "q", 1000, "v"))
+			f.Must(s.Mutate(ctx, tb, "a", gone))
+			f.Must(s.Flush(ctx, tb))
+			children, err := s.Split(ctx, tb, "y") // the left one has one file
+			f.Must(err)
+			got := s.All(ctx, children[0])
+			if want := []string{"b cf:q@1000=v"}; !slices.Equal(got, want) {
+				t.Errorf("after the deletion of a %s: %q, want %q", name, got, want)
+			}
+		})
+	}
+}
+
 func failOver(f *tabletservertest.Fixture, s *tabletservertest.Server, tb meta.Tablet) (*tabletservertest.Server, meta.Tablet) {
 	ctx := f.T.Context()
 	s.Kill()

@@ -358,7 +358,9 @@ func (r *Reader) passTombstones() bool {
 // it knows that it is older without reading it. (The ids of requests that stand
 // in a row are not hidden by it; who wants them seeks to them.)
 func (r *Reader) hide() {
-	s, ok := r.it.(merging.Skipper)
+	// Of several sources only: one alone would leave the tombstone behind, and
+	// the next step would pass what comes after.
+	s, ok := r.it.(*merging.Iter)
 	if !ok {
 		return
 	}
