@@ -57,6 +57,7 @@ func (r *run) compactorsCommand() *cobra.Command {
 	})
 	c.Long = `List the compactors that have a session, and ask each what it does. Without any,
 tablet servers compact by themselves.`
+	c.Example = `  tabletadm compactors`
 	return c
 }
 
