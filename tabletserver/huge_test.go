@@ -90,7 +90,15 @@ func TestHugeValues(t *testing.T) {
 			}
 			insist(t, func() error { return a.Mutate(ctx, tb, row, m...) })
 		}
-		err := a.Set(ctx, tb, "b-limits", "cf", "more", 1000, strings.Repeat("x", mutation.MaxValue+1))
+		var err error
+		long := strings.Repeat("x", mutation.MaxValue+1)
+		insist(t, func() error {
+			err = a.Set(ctx, tb, "b-limits", "cf", "more", 1000, long)
+			if errors.As(err, new(*base.OverloadError)) { // it is as large as any, until it is looked into
+				return err
+			}
+			return nil
+		})
 		if !errors.Is(err, base.ErrInvalid) || !strings.Contains(err.Error(), fmt.Sprint(mutation.MaxValue)) {
 			t.Fatalf("a value that is too long: %v; want the limit", err)
 		}
