@@ -16,6 +16,7 @@ import (
 	"github.com/tabletdb/tabletdb/meta"
 	"github.com/tabletdb/tabletdb/meta/schema"
 	"github.com/tabletdb/tabletdb/proto/controlpb"
+	"github.com/tabletdb/tabletdb/proto/metapb"
 )
 
 // CreateTable implements controlpb.MasterServer.
@@ -156,31 +157,29 @@ func (m *Master) UndeleteTable(ctx context.Context, req *adminpb.UndeleteTableRe
 
 // ModifyColumnFamilies implements controlpb.MasterServer.
 func (m *Master) ModifyColumnFamilies(ctx context.Context, req *adminpb.ModifyColumnFamiliesRequest) (*adminpb.Table, error) {
-	t, err := m.leader(ctx)
+	after, err := m.changeFamilies(ctx, req.GetName(), "column families modified", func(rec *metapb.TableRecord) (*metapb.TableRecord, error) {
+		return schema.Modify(rec, req.GetModifications())
+	})
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := t.bind(ctx)
-	defer cancel()
-	var after meta.Table
-	err = t.alter(ctx, req.GetName(), func(tbl meta.Table) error {
-		rec, err := schema.Modify(tbl.Record, req.GetModifications())
-		if err != nil {
-			return err
-		}
-		after, err = t.store.UpdateTable(ctx, tbl, rec)
-		return err
-	})
-	if err != nil {
-		return nil, t.outcome(err)
-	}
-	t.log.InfoContext(ctx, "column families modified", "name", req.GetName())
-	t.refreshSchemas(ctx, after.Revision)
-	return schema.Table(after.Record, adminpb.Table_SCHEMA_VIEW), nil
+	return schema.Table(after, adminpb.Table_SCHEMA_VIEW), nil
 }
 
 // SetFamilyStorage implements controlpb.MasterServer.
 func (m *Master) SetFamilyStorage(ctx context.Context, req *controlpb.SetFamilyStorageRequest) (*controlpb.SetFamilyStorageResponse, error) {
+	after, err := m.changeFamilies(ctx, req.GetTable(), "storage of column families set", func(rec *metapb.TableRecord) (*metapb.TableRecord, error) {
+		return schema.SetStorage(rec, req.GetChanges())
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &controlpb.SetFamilyStorageResponse{Families: after.Families}, nil
+}
+
+// changeFamilies changes the schema of a table, and returns when the tablet
+// servers know it.
+func (m *Master) changeFamilies(ctx context.Context, name, what string, change func(*metapb.TableRecord) (*metapb.TableRecord, error)) (*metapb.TableRecord, error) {
 	t, err := m.leader(ctx)
 	if err != nil {
 		return nil, err
@@ -188,8 +187,8 @@ func (m *Master) SetFamilyStorage(ctx context.Context, req *controlpb.SetFamilyS
 	ctx, cancel := t.bind(ctx)
 	defer cancel()
 	var after meta.Table
-	err = t.alter(ctx, req.GetTable(), func(tbl meta.Table) error {
-		rec, err := schema.SetStorage(tbl.Record, req.GetChanges())
+	err = t.alter(ctx, name, func(tbl meta.Table) error {
+		rec, err := change(tbl.Record)
 		if err != nil {
 			return err
 		}
@@ -199,9 +198,9 @@ func (m *Master) SetFamilyStorage(ctx context.Context, req *controlpb.SetFamilyS
 	if err != nil {
 		return nil, t.outcome(err)
 	}
-	t.log.InfoContext(ctx, "storage of column families set", "name", req.GetTable())
+	t.log.InfoContext(ctx, what, "name", name)
 	t.refreshSchemas(ctx, after.Revision)
-	return &controlpb.SetFamilyStorageResponse{Families: after.Record.Families}, nil
+	return after.Record, nil
 }
 
 // refreshSchemas returns when every live server knows the schemas as of rev, or

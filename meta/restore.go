@@ -2,7 +2,6 @@ package meta
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -45,7 +44,7 @@ func (s *Store) RestoreTable(ctx context.Context, rec *metapb.TableRecord, table
 	}
 	rec = proto.CloneOf(rec)
 	rec.Id, rec.Deleted, rec.CreatedUs = id, false, now.UnixMicro()
-	x, err := restoreTxn(rec, tablets, first, now)
+	x, err := newTableTxn(rec, tablets, first, now)
 	if err != nil {
 		return Table{}, err
 	}
@@ -64,31 +63,4 @@ func (s *Store) RestoreTable(ctx context.Context, rec *metapb.TableRecord, table
 		return Table{}, fmt.Errorf("restore table %s: %w", rec.Name, base.ErrAborted)
 	}
 	return Table{}, err
-}
-
-func restoreTxn(rec *metapb.TableRecord, tablets []Tablet, first uint64, now time.Time) (lockservice.Txn, error) {
-	id := base.TableID(rec.Id)
-	v, err := proto.Marshal(rec)
-	if err != nil {
-		return lockservice.Txn{}, fmt.Errorf("encode table record: %w", err)
-	}
-	x := lockservice.Txn{
-		If: []lockservice.Compare{lockservice.Absent(tableNameKey(rec.Name)), lockservice.Absent(tableKey(id))},
-		Then: []lockservice.Op{
-			lockservice.Put(tableKey(id), v),
-			lockservice.Put(tableNameKey(rec.Name), binary.BigEndian.AppendUint64(nil, rec.Id)),
-		},
-	}
-	for i, from := range tablets {
-		t := Tablet{
-			ID: base.TabletID(first + uint64(i)), Table: id, Start: from.Start, End: from.End, State: Unassigned, Since: now,
-			Manifest: from.Manifest, ManifestVersion: from.ManifestVersion, Flushed: from.Flushed, NextSeq: from.NextSeq,
-		}
-		tv, err := t.encode()
-		if err != nil {
-			return x, err
-		}
-		x.Then = append(x.Then, lockservice.Put(t.Key(), tv))
-	}
-	return x, nil
 }

@@ -78,7 +78,7 @@ func (s *Store) CreateTable(ctx context.Context, rec *metapb.TableRecord, splits
 	}
 	rec = proto.CloneOf(rec)
 	rec.Id = id
-	x, err := createTxn(rec, splits, first, now)
+	x, err := newTableTxn(rec, emptyTablets(splits), first, now)
 	if err != nil {
 		return Table{}, err
 	}
@@ -92,7 +92,18 @@ func (s *Store) CreateTable(ctx context.Context, rec *metapb.TableRecord, splits
 	return s.TableByName(ctx, rec.Name)
 }
 
-func createTxn(rec *metapb.TableRecord, splits [][]byte, first uint64, now time.Time) (lockservice.Txn, error) {
+// emptyTablets returns the tablets of a table that begins empty, cut at splits.
+func emptyTablets(splits [][]byte) []Tablet {
+	list := make([]Tablet, len(splits)+1)
+	for i, row := range splits {
+		list[i].End, list[i+1].Start = row, row
+	}
+	return list
+}
+
+// newTableTxn makes a table with tablets that begin with the rows and files of
+// those given, under ids from first on.
+func newTableTxn(rec *metapb.TableRecord, tablets []Tablet, first uint64, now time.Time) (lockservice.Txn, error) {
 	id := base.TableID(rec.Id)
 	v, err := proto.Marshal(rec)
 	if err != nil {
@@ -105,19 +116,16 @@ func createTxn(rec *metapb.TableRecord, splits [][]byte, first uint64, now time.
 			lockservice.Put(tableNameKey(rec.Name), binary.BigEndian.AppendUint64(nil, rec.Id)),
 		},
 	}
-	var start []byte
-	for i := range len(splits) + 1 {
-		var end []byte
-		if i < len(splits) {
-			end = splits[i]
+	for i, from := range tablets {
+		t := Tablet{
+			ID: base.TabletID(first + uint64(i)), Table: id, Start: from.Start, End: from.End, State: Unassigned, Since: now,
+			Manifest: from.Manifest, ManifestVersion: from.ManifestVersion, Flushed: from.Flushed, NextSeq: from.NextSeq,
 		}
-		t := Tablet{ID: base.TabletID(first + uint64(i)), Table: id, Start: start, End: end, State: Unassigned, Since: now}
 		tv, err := t.encode()
 		if err != nil {
 			return x, err
 		}
 		x.Then = append(x.Then, lockservice.Put(t.Key(), tv))
-		start = end
 	}
 	return x, nil
 }
