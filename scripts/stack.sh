@@ -220,15 +220,23 @@ end_all() {
 	done
 }
 
+# launched: every process that was started and not stopped since, with whatever
+# numbers of them were asked for then.
+launched() {
+	for f in "$pids"/*.pid; do
+		if [ -e "$f" ]; then basename "$f" .pid; fi
+	done
+}
+
 stop() {
 	ran=
-	for p in $(names); do
+	for p in $(launched); do
 		if pid_of "$p" >/dev/null; then ran="$ran $p"; fi
 	done
 	# Clients first, the ground last; servers of one role together.
 	for role in gateway tablet compactor master lock minio; do
 		# shellcheck disable=SC2046
-		end_all $(names | grep "^$role" || true)
+		end_all $(launched | grep "^$role" || true)
 	done
 	if [ -n "$ran" ]; then say "stopped:$ran"; else say "nothing ran"; fi
 }
