@@ -110,11 +110,11 @@ func checkInput(op *Op, f FamilySpec) error {
 	if op.Kind == base.KindMerge {
 		what = "MergeToCell"
 	}
-	switch f.Aggregate {
-	case aggregate.None:
+	if f.Aggregate == aggregate.None {
 		return base.Invalidf("%s is only allowed in aggregate column families, but '%s' is not one", what, printable(op.Family))
-	case aggregate.HyperLogLog:
-		return base.Textf(base.ErrUnimplemented, "%s on column family '%s': aggregation %s is not implemented", what, printable(op.Family), f.Aggregate)
+	}
+	if err := checkFolds(what, op.Family, f); err != nil {
+		return err
 	}
 	switch {
 	case op.Null:

@@ -25,12 +25,21 @@ func CheckCell(row, family, qualifier []byte, timestamp int64, value []byte, s S
 	if _, err := checkTimestamp(timestamp, s.TimestampUnit(), false); err != nil {
 		return f, err
 	}
-	switch f.Aggregate {
-	case aggregate.None:
+	if f.Aggregate == aggregate.None {
 		return f, nil
-	case aggregate.HyperLogLog:
-		return f, base.Textf(base.ErrUnimplemented, "Column family '%s': aggregation %s is not implemented", printable(family), f.Aggregate)
+	}
+	if err := checkFolds("a cell", family, f); err != nil {
+		return f, err
 	}
 	_, err := aggregate.DecodeState(value)
 	return f, err
+}
+
+// checkFolds refuses what would write to an aggregate family whose cells
+// nobody here can merge.
+func checkFolds(what string, family []byte, f FamilySpec) error {
+	if f.Aggregate != aggregate.HyperLogLog {
+		return nil
+	}
+	return base.Textf(base.ErrUnimplemented, "%s for column family '%s': TabletDB does not offer %s; sum, min and max it does", what, printable(family), f.Aggregate)
 }
